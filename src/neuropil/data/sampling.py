@@ -1,0 +1,347 @@
+"""Where crops come from: several labelled volumes, read by box with the margin that the drawn augmentation asks for.
+
+Sample i depends on the seed and on i only: not on workers, on order, or on what was read before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuropil.affinities import Offsets
+from neuropil.config import DataConfig
+from neuropil.data.augment import AugmentPlan, apply, draw
+from neuropil.data.augment.base import NO_HALO, Halo, Image, sectioned
+from neuropil.data.normalise import Normaliser, Readable, fit_normaliser, probes
+from neuropil.data.targets import affinity_targets, context_for, known_labels, widened
+from neuropil.errors import GeometryError, InputError
+from neuropil.geometry import Box, Float3, Int3, same_voxel_size
+
+if TYPE_CHECKING:
+    from neuropil.volume import Volume
+
+Sample = dict[str, npt.NDArray[Any]]
+
+#: How often a place is drawn before the best so far is compared with one around a known labelled spot.
+_TRIES = 16
+#: Voxels along each axis that are skipped when the labelled share of a place is estimated.
+_STRIDE: Int3 = (2, 4, 4)
+#: Cells in which labelled voxels are counted, and how many of them (cubed) are looked at in volumes that are not cached.
+_CELL: Int3 = (16, 32, 32)
+_PROBES = 5
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """An array held in memory that reads like a volume."""
+
+    array: npt.NDArray[Any]
+    box: Box
+
+    def read(self, box: Box) -> npt.NDArray[Any]:
+        """The values inside a box (a view)."""
+        return self.array[box.slices(self.box.start)]
+
+
+@dataclass(frozen=True)
+class KnownLabels:
+    """Labels that read as compact ids and validity; `annotated` is empty where labels are split on reading."""
+
+    ids: Readable
+    annotated: Readable | None
+    zero_is_known: bool
+
+    @property
+    def box(self) -> Box:
+        """All that can be read."""
+        return self.ids.box
+
+    def read(self, box: Box) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.bool_]]:
+        """Ids (uint32) and validity inside a box."""
+        ids = self.ids.read(box)
+        if self.annotated is not None:
+            return ids, self.annotated.read(box)
+        ids, valid = known_labels(ids)
+        return ids, valid if self.zero_is_known else valid & (ids > 0)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One labelled volume, ready to be sampled; made by `prepare`.
+
+    Parameters
+    ----------
+    region
+        Where labels may be learned from; labels elsewhere are not valid.
+    cells, counts
+        Some boxes inside the region and their labelled voxels.
+    weight
+        Estimated number of labelled voxels of the region.
+    full
+        Whether every voxel that was looked at is labelled, so that no place needs checking.
+    """
+
+    image: Readable
+    labels: KnownLabels
+    region: Box
+    normaliser: Normaliser
+    cells: tuple[Box, ...]
+    counts: npt.NDArray[np.float64]
+    weight: float
+    full: bool
+
+
+def split_region(box: Box, config: DataConfig) -> tuple[Box, Box | None]:
+    """Cut a labelled box into the part to train on and a slab held back at its far end.
+
+    Parameters
+    ----------
+    box
+        The labels.
+    config
+        `validation` is the slab's share and `validation_axis` the axis it is cut from ('auto': the one with most voxels).
+    """
+    if config.validation == 0:
+        return box, None
+    axis = "zyx".index(config.validation_axis) if config.validation_axis != "auto" else int(np.argmax(box.shape))
+    cut = box.stop[axis] - max(1, round(box.shape[axis] * config.validation))
+    stop, start = list(box.stop), list(box.start)
+    stop[axis] = start[axis] = cut
+    return Box(box.start, (stop[0], stop[1], stop[2]), box.voxel_size), Box(
+        (start[0], start[1], start[2]), box.stop, box.voxel_size
+    )
+
+
+def prepare(
+    pairs: Sequence[tuple[Volume, Volume]],
+    config: DataConfig,
+    *,
+    regions: Sequence[Box | None] | None = None,
+    normalisers: Sequence[Normaliser] | None = None,
+) -> tuple[Source, ...]:
+    """Check labelled volumes, cache those that fit in memory, and count what is labelled.
+
+    Parameters
+    ----------
+    pairs
+        (image, labels). They may cover different boxes: the image may be larger.
+    config
+        Caching, normalisation, and the meaning of label 0.
+    regions
+        The part of each volume to train on; all labels where empty.
+    normalisers
+        One for each image; fitted where empty.
+
+    Raises
+    ------
+    InputError
+        If there are no volumes, labels are not integers or empty, or an image looks like labels.
+    GeometryError
+        If voxel sizes differ, or labels do not lie within their image.
+    """
+    if not pairs:
+        raise InputError("no training volumes", "at least one image with labels")
+    sources, room = [], int(config.cache_gb * 2**30)
+    for i, (image, labels) in enumerate(pairs):
+        _check(image, labels, pairs[0][0].voxel_size)
+        region = labels.box.intersected(image.box)
+        if regions is not None and (chosen := regions[i]) is not None:
+            region = region.intersected(chosen)
+        normaliser = normalisers[i] if normalisers is not None else fit_normaliser(image, config)
+        need = image.box.size * image.dtype.itemsize + labels.box.size * 5
+        cached = need <= room
+        room -= need if cached else 0
+        sources.append(_source(image, labels, region, normaliser, config, cached=cached))
+    return tuple(sources)
+
+
+def _source(
+    image: Volume, labels: Volume, region: Box, normaliser: Normaliser, config: DataConfig, *, cached: bool
+) -> Source:
+    known = KnownLabels(labels, None, config.zero_label == "background")
+    pixels: Readable = image
+    if cached:
+        pixels = InMemory(image.read(image.box), image.box)
+        ids, valid = known.read(region)
+        known = replace(known, ids=InMemory(ids, region), annotated=InMemory(valid, region))
+        cells = [b.write for b in region.blocks(_CELL)]
+    else:
+        cells = probes(region, _CELL, _PROBES)
+    counts = np.array([_labelled(known, cell).sum() for cell in cells], np.float64)
+    looked_at = sum(cell.size for cell in cells)
+    if not counts.any():
+        raise InputError(
+            f"labels '{labels.name}' hold no object in {region.start}..{region.stop}",
+            "labelled voxels to learn from",
+            "check the dataset's name, or lower data.validation",
+        )
+    weight = float(counts.sum()) * region.size / looked_at
+    return Source(pixels, known, region, normaliser, tuple(cells), counts, weight, counts.sum() == looked_at)
+
+
+def _labelled(labels: KnownLabels, box: Box) -> npt.NDArray[np.bool_]:
+    ids, valid = labels.read(box)
+    return valid & (ids > 0)
+
+
+def _check(image: Volume, labels: Volume, voxel_size: Float3) -> None:
+    for volume in (image, labels):
+        if volume.axes != "zyx":
+            raise InputError(f"'{volume.name}' with axes '{volume.axes}'", "axes 'zyx' for training")
+        if not same_voxel_size(volume.voxel_size, voxel_size):
+            raise GeometryError(
+                f"'{volume.name}' with voxel size {volume.voxel_size} nm beside {voxel_size} nm",
+                "one voxel size for all training volumes",
+                "resample, train separately, or give --voxel-size if the metadata is wrong",
+            )
+    if labels.dtype.kind not in "ui":
+        raise InputError(f"labels '{labels.name}' of type {labels.dtype}", "integer object ids", "is it the image?")
+    if image.kind not in ("image",) or (image.dtype.kind in "ui" and image.dtype.itemsize > 2):
+        raise InputError(
+            f"image '{image.name}' of kind {image.kind} and type {image.dtype}",
+            "grey values (uint8, uint16 or float)",
+            "are image and labels exchanged?",
+        )
+    if image.box.intersected(labels.box).size == 0:
+        raise GeometryError(
+            f"labels '{labels.name}' at {labels.box.start}..{labels.box.stop} outside their image at "
+            f"{image.box.start}..{image.box.stop}",
+            "labels within the image (voxels, from the offset attribute)",
+            "check the offset of both",
+        )
+
+
+class Sampler:
+    """Makes training sample i, for any i.
+
+    Parameters
+    ----------
+    sources
+        From `prepare`.
+    crop
+        Voxels z, y, x of the image crop.
+    offsets
+        Voxel step of each affinity.
+    config, seed
+        Augmentation, rejection, widening, label context; and the seed of everything.
+
+    Raises
+    ------
+    InputError
+        If a volume is smaller than the crop.
+    """
+
+    def __init__(self, sources: Sequence[Source], crop: Int3, offsets: Offsets, config: DataConfig, seed: int) -> None:
+        self.sources, self.crop, self.offsets, self.config, self.seed = tuple(sources), crop, offsets, config, seed
+        self.voxel_size = self.sources[0].region.voxel_size
+        steps = config.widen_border
+        self._widen: Int3 = (0 if sectioned(self.voxel_size) else steps, steps, steps)
+        self._context: Halo = context_for(offsets, self._widen) if config.label_context else NO_HALO
+        self._starts = [_start_range(source, crop) for source in self.sources]
+        weights = np.array([source.weight for source in self.sources])
+        self._weights = weights / weights.sum()
+
+    def __call__(self, index: int) -> Sample:
+        """Sample `index`: image (1, Z, Y, X) float32, affinities (C, Z, Y, X) uint8, valid (C, Z, Y, X) uint8."""
+        rng = np.random.default_rng((self.seed, index))
+        plan = draw(self.config.augment, rng, self.crop, self.voxel_size, self._context)
+        which = int(rng.choice(len(self.sources), p=self._weights))
+        place = self._place(which, rng)
+        image, labels, valid = apply(plan, *read_for(self.sources[which], place, plan))
+        labels = widened(labels, valid, self._widen)
+        affinities, known = affinity_targets(labels, valid, self.offsets, self._context)
+        return {"image": image[None], "affinities": affinities, "valid": known.view(np.uint8)}
+
+    def _place(self, which: int, rng: np.random.Generator) -> Box:
+        """A place of the crop with enough labels; where those are rare, one around a spot that is known to have some."""
+        source, (low, high) = self.sources[which], self._starts[which]
+        best, most = None, -1.0
+        for attempt in range(_TRIES + 1):
+            if attempt < _TRIES:
+                start = rng.integers(low, high + 1)
+            else:
+                cell = source.cells[int(rng.choice(len(source.cells), p=source.counts / source.counts.sum()))]
+                middle = (np.array(cell.start) + cell.stop - self.crop) // 2
+                start = np.clip(middle, low, high)
+            box = _box(start, self.crop, self.voxel_size)
+            share = 1.0 if source.full and source.region.contains(box) else _labelled_share(source, box)
+            if share >= self.config.min_labelled and share > 0:
+                return box
+            if share > most:
+                best, most = box, share
+        assert best is not None
+        return best
+
+
+def _start_range(source: Source, crop: Int3) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """First and last start of a crop: inside the region, or, where that is thinner than the crop, around it."""
+    low, high = [], []
+    for axis, n in enumerate(crop):
+        begin, end = source.region.start[axis], source.region.stop[axis]
+        outer, limit = source.image.box.start[axis], source.image.box.stop[axis]
+        if limit - outer < n:
+            raise InputError(
+                f"a volume of shape {source.image.box.shape} for crops of {crop}",
+                "volumes at least as large as the crop",
+                "set data.crop to a smaller shape (multiples of the network's stride)",
+            )
+        first, last = (begin, end - n) if end - begin >= n else (max(end - n, outer), min(begin, limit - n))
+        low.append(first)
+        high.append(last)
+    return np.array(low), np.array(high)
+
+
+def _labelled_share(source: Source, box: Box) -> float:
+    known = box.intersected(source.region)
+    if known.size == 0:
+        return 0.0
+    sparse = _labelled(source.labels, known)[tuple(slice(None, None, s) for s in _STRIDE)]
+    return float(sparse.mean()) * known.size / box.size
+
+
+def read_for(
+    source: Source, place: Box, plan: AugmentPlan
+) -> tuple[Image, npt.NDArray[np.uint32], npt.NDArray[np.bool_]]:
+    """Read what a plan needs to fill a place.
+
+    What lies outside the image is reflected into view; there, and outside the source's region, labels are 0 and not valid.
+    """
+    image = source.normaliser(_read_reflected(source.image, _grown(place, plan.image_halo)))
+    if source.image.box.size and not np.isfinite(image.sum()):
+        raise InputError(f"NaN or infinite grey values near {place.start}", "finite grey values", "replace them, e.g. by 0")
+    wanted = _grown(place, plan.label_halo)
+    known = wanted.intersected(source.region)
+    if known == wanted:
+        ids, valid = source.labels.read(wanted)
+        return image, ids, valid
+    labels, valid = np.zeros(wanted.shape, np.uint32), np.zeros(wanted.shape, np.bool_)
+    if known.size:
+        inside = known.slices(wanted.start)
+        labels[inside], valid[inside] = source.labels.read(known)
+    return image, labels, valid
+
+
+def _read_reflected(image: Readable, box: Box) -> npt.NDArray[Any]:
+    inside = box.intersected(image.box)
+    values = image.read(inside)
+    if inside == box:
+        return values
+    pads = [
+        (a - b, d - c) for a, b, c, d in zip(inside.start, box.start, inside.stop, box.stop, strict=True)
+    ]
+    return np.pad(values, pads, mode="reflect")
+
+
+def _grown(box: Box, halo: Halo) -> Box:
+    start = [a - h[0] for a, h in zip(box.start, halo, strict=True)]
+    stop = [b + h[1] for b, h in zip(box.stop, halo, strict=True)]
+    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]), box.voxel_size)
+
+
+def _box(start: npt.NDArray[np.int64], shape: Int3, voxel_size: Float3) -> Box:
+    z, y, x = (int(s) for s in start)
+    return Box((z, y, x), (z + shape[0], y + shape[1], x + shape[2]), voxel_size)

@@ -1,0 +1,106 @@
+"""From augmented labels to what the network is taught: affinities and the mask of edges with a known truth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuropil.affinities import Offsets, affinities_from_labels
+from neuropil.data.augment.base import Halo, compiled
+from neuropil.geometry import Int3
+
+#: CREMI's background and ignore values; they never count as objects.
+_IGNORED_FROM = np.uint64(2**64 - 2)
+
+
+def known_labels(labels_ZYX: npt.NDArray[Any]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.bool_]]:
+    """Split stored labels into compact ids and a mask of what was annotated.
+
+    uint64 ignore values (2**64-1 and 2**64-2) and negative values become id 0 and are not valid; ids above 32 bits are
+    renumbered, which keeps what affinities need: which voxels are the same.
+    """
+    kind = labels_ZYX.dtype.kind
+    if kind == "i":
+        valid = labels_ZYX >= 0
+    elif labels_ZYX.dtype == np.uint64:
+        valid = labels_ZYX < _IGNORED_FROM
+    else:
+        return labels_ZYX.astype(np.uint32), np.ones(labels_ZYX.shape, np.bool_)
+    ids = np.where(valid, labels_ZYX, 0)
+    if ids.size and ids.max() > np.iinfo(np.uint32).max:
+        import fastremap  # only labels of whole brains need it
+
+        ids, _ = fastremap.renumber(ids, preserve_zero=True)
+    return ids.astype(np.uint32), valid
+
+
+def context_for(offsets: Offsets, widen: Int3) -> Halo:
+    """Voxels of labels needed around a crop so that every edge that begins in it has both its ends."""
+    sides = []
+    for axis in range(3):
+        steps = [o[axis] for o in offsets]
+        sides.append((max(0, -min(steps)) + widen[axis], max(0, max(steps)) + widen[axis]))
+    return sides[0], sides[1], sides[2]
+
+
+def affinity_targets(
+    labels_ZYX: npt.NDArray[np.uint32], valid_ZYX: npt.NDArray[np.bool_], offsets: Offsets, context: Halo
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+    """Affinities of the crop inside its context, and which of them are known.
+
+    Parameters
+    ----------
+    labels_ZYX, valid_ZYX
+        The crop with `context` voxels around it.
+    offsets
+        Voxel steps z, y, x.
+
+    Returns
+    -------
+    affinities, valid
+        (C, Z, Y, X) of the crop alone. An edge is valid where both its ends are annotated and were read.
+    """
+    inner = (slice(None), *(slice(a, n - b) for n, (a, b) in zip(labels_ZYX.shape, context, strict=True)))
+    affinities, known = affinities_from_labels(labels_ZYX, offsets)
+    if not valid_ZYX.all():
+        # an edge of a mask with itself is 1 exactly where both ends are inside the mask
+        known = affinities_from_labels(valid_ZYX.view(np.uint8), offsets)[0].view(np.bool_)
+    return np.ascontiguousarray(affinities[inner]), np.ascontiguousarray(known[inner])
+
+
+def widened(
+    labels_ZYX: npt.NDArray[np.uint32], valid_ZYX: npt.NDArray[np.bool_], steps: Int3
+) -> npt.NDArray[np.uint32]:
+    """Grow background at object borders by some voxels, so that thin membranes become a class of their own.
+
+    A voxel becomes 0 if a 6-neighbour (along the axes that still have steps) carries another label. Unannotated
+    neighbours and the end of the array are no border. Steps differ by axis: 0 along z keeps sections apart.
+    """
+    labels = labels_ZYX
+    for done in range(max(steps)):
+        labels = _widened_once(labels, valid_ZYX, np.array([s > done for s in steps]))
+    return labels
+
+
+@compiled
+def _widened_once(
+    labels_ZYX: npt.NDArray[np.uint32], valid_ZYX: npt.NDArray[np.bool_], axes: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.uint32]:
+    out = labels_ZYX.copy()
+    depth, height, width = out.shape
+    for z in range(depth):
+        for y in range(height):
+            for x in range(width):
+                own = labels_ZYX[z, y, x]
+                for axis in range(3):
+                    if not axes[axis]:
+                        continue
+                    for sign in (-1, 1):
+                        nz, ny, nx = z + sign * (axis == 0), y + sign * (axis == 1), x + sign * (axis == 2)
+                        if not (0 <= nz < depth and 0 <= ny < height and 0 <= nx < width):
+                            continue
+                        if valid_ZYX[nz, ny, nx] and labels_ZYX[nz, ny, nx] != own:
+                            out[z, y, x] = 0
+    return out

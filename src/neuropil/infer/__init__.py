@@ -1,0 +1,1 @@
+"""From an image and a network to affinities: tiles on a fixed grid, blending, test-time averaging, blockwise runs."""

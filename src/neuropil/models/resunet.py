@@ -1,0 +1,113 @@
+"""A lean residual U-Net that is built from the voxel size.
+
+The idea of anisotropic residual U-Nets for serial sections is from Lee et al. 2017 (arXiv 1706.00120). Ours spends its
+arithmetic below full resolution: one thin convolution and one thin block run on every voxel, all else on folded voxels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from neuropil.errors import ConfigError
+from neuropil.geometry import Float3, Int3
+from neuropil.models.layers import Down, ResBlock, Up, conv, norm
+
+
+@dataclass(frozen=True)
+class Level:
+    """Geometry of one resolution: how it is pooled from the one above, and its kernel."""
+
+    factor: Int3
+    kernel: Int3
+    stride: Int3
+
+
+def plan_levels(voxel_size: Float3, count: int) -> tuple[Level, ...]:
+    """Pooling and kernels from the voxel size (nm; z, y, x).
+
+    An axis is pooled only while its voxel is less than twice the finest one, and gets kernel 3 as soon as it is at most
+    four times the finest one: the kernel must see the next section somewhat before sections can be merged.
+    """
+    size, stride, levels = list(voxel_size), [1, 1, 1], []
+    for n in range(count):
+        factor = (1, 1, 1)
+        if n:
+            fine = min(size)
+            z, y, x = (2 if s < 2 * fine else 1 for s in size)
+            factor = (z, y, x)
+            size = [s * f for s, f in zip(size, factor, strict=True)]
+            stride = [s * f for s, f in zip(stride, factor, strict=True)]
+        fine = min(size)
+        kz, ky, kx = (3 if s <= 4 * fine else 1 for s in size)
+        levels.append(Level(factor, (kz, ky, kx), (stride[0], stride[1], stride[2])))
+    return tuple(levels)
+
+
+class ResUNet(nn.Module):
+    """Image to logits: (B, 1, Z, Y, X) → (B, outputs, Z, Y, X); extents must be multiples of `stride`.
+
+    Parameters
+    ----------
+    voxel_size
+        nm, z, y, x; decides where pooling and kernels are (1, ·, ·).
+    outputs
+        Number of output channels, one for each affinity offset.
+    channels
+        Width of each level, finest first.
+    blocks
+        Residual blocks a level, in the encoder and in the decoder (full resolution always has just one, in the decoder).
+    norm_kind
+        "group", "instance" or "none".
+    """
+
+    def __init__(
+        self, voxel_size: Float3, outputs: int, channels: Sequence[int], *, blocks: int, norm_kind: str
+    ) -> None:
+        super().__init__()
+        if len(channels) < 2:
+            raise ConfigError(f"model.channels = {list(channels)}", "at least two levels, for example [16, 32, 64]")
+        self.levels = plan_levels(voxel_size, len(channels))
+        self.stride = self.levels[-1].stride
+        first = self.levels[0]
+        self.stem = nn.Sequential(conv(1, channels[0], (first.kernel[0], 3, 3)), norm(norm_kind, channels[0]), nn.ReLU())
+        self.downs, self.encoders = nn.ModuleList(), nn.ModuleList()
+        self.ups, self.merges, self.decoders = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        for upper, width, level in zip(channels, channels[1:], self.levels[1:], strict=False):
+            self.downs.append(Down(upper, width, level.factor))
+            self.encoders.append(_stack(width, (level.kernel, level.kernel), blocks, norm_kind))
+        for n in range(len(channels) - 2, -1, -1):
+            level, width = self.levels[n], channels[n]
+            self.ups.append(Up(channels[n + 1], width, self.levels[n + 1].factor))
+            # An affinity joins two sections, so the last convolution before the head sees both whatever the voxel size
+            kernels = (level.kernel, (3, 3, 3)) if n == 0 else (level.kernel, level.kernel)
+            self.merges.append(norm(norm_kind, width))
+            self.decoders.append(_stack(width, kernels, blocks if n else 1, norm_kind))
+        self.head = conv(channels[0], outputs, (1, 1, 1), bias=True)
+        nn.init.normal_(self.head.weight, std=0.01)
+
+    def pyramid(self, x_BCZYX: Tensor) -> list[tuple[Tensor, Int3]]:
+        """Encoder features with their strides (z, y, x), finest first."""
+        features = [(self.stem(x_BCZYX), self.levels[0].stride)]
+        for down, encoder, level in zip(self.downs, self.encoders, self.levels[1:], strict=True):
+            features.append((encoder(down(features[-1][0])), level.stride))
+        return features
+
+    def no_decay(self) -> set[str]:
+        """Names of parameters that weight decay must not touch: biases and normalisation."""
+        return {name for name, parameter in self.named_parameters() if parameter.ndim == 1}
+
+    def forward(self, x_BCZYX: Tensor) -> Tensor:
+        features = [tensor for tensor, _ in self.pyramid(x_BCZYX)]
+        y = features.pop()
+        for up, merge, decoder in zip(self.ups, self.merges, self.decoders, strict=True):
+            y = decoder(torch.relu(merge(up(y) + features.pop())))
+        out: Tensor = self.head(y)
+        return out
+
+
+def _stack(width: int, kernels: tuple[Int3, Int3], blocks: int, norm_kind: str) -> nn.Sequential:
+    return nn.Sequential(*(ResBlock(width, width, kernels, norm_kind) for _ in range(blocks)))

@@ -1,0 +1,256 @@
+"""The region graph: which fragments touch, and the exact affinities of each contact.
+
+Sums and counts are integers and histograms are counts, so the graphs of blocks add up to the graph of the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from neuropil.affinities import as_offsets
+from neuropil.errors import InputError
+from neuropil.post.fragments import as_bytes
+
+EMPTY = -1
+
+
+@dataclass(frozen=True)
+class RegionGraph:
+    """Contacts of fragments.
+
+    Parameters
+    ----------
+    edges
+        (E, 2) int64 fragment ids, u < v, ascending.
+    sums, counts
+        (E,) int64: sum of the uint8 affinities of all voxel edges between u and v, and their number.
+    sizes
+        (n + 1,) int64: voxels of every fragment; entry 0 is background.
+    starts, bins, tallies
+        Sparse histograms, empty unless asked for: edge e holds `tallies[i]` affinities of value `bins[i]`
+        (ascending) for `starts[e] <= i < starts[e + 1]`.
+    """
+
+    edges: npt.NDArray[np.int64]
+    sums: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int64]
+    starts: npt.NDArray[np.int64]
+    bins: npt.NDArray[np.uint8]
+    tallies: npt.NDArray[np.int64]
+
+    @property
+    def nodes(self) -> int:
+        """Number of fragments; their ids are 1 .. nodes."""
+        return len(self.sizes) - 1
+
+    @property
+    def has_histograms(self) -> bool:
+        """Whether quantiles can be asked for."""
+        return len(self.starts) == len(self.edges) + 1
+
+
+def region_graph(
+    fragments_ZYX: npt.NDArray[Any],
+    aff_CZYX: npt.NDArray[Any],
+    offsets: Sequence[Sequence[int]],
+    *,
+    histograms: bool = False,
+    long_range: bool = False,
+) -> RegionGraph:
+    """Collect all voxel edges between different fragments in one pass.
+
+    Parameters
+    ----------
+    fragments_ZYX
+        Integer ids, best 1 .. n without gaps; 0 = background, which touches nothing.
+    aff_CZYX
+        (C, Z, Y, X) affinities, uint8 or float 0..1.
+    offsets
+        Steps of the channels, either sign. Channels of length one make the contacts.
+    histograms
+        Also keep the histogram of each contact.
+    long_range
+        Longer channels add to the contacts there are (they never make one).
+
+    Raises
+    ------
+    InputError
+        If shapes do not fit, ids are negative or beyond 2**31, or no channel is a nearest neighbour's.
+    """
+    aff = as_bytes(aff_CZYX, offsets)
+    labels = _checked(fragments_ZYX, aff)
+    steps = np.array(as_offsets(offsets), np.int64)
+    near = np.abs(steps).sum(1) == 1
+    if not near.any():
+        raise InputError(f"affinities with offsets {steps.tolist()}", "at least one step to a nearest neighbour")
+    far = ~near if long_range else np.zeros(len(steps), np.bool_)
+    sizes = np.bincount(labels.ravel(), minlength=1).astype(np.int64)
+    table = new_table(1 << 12)
+    sums, counts = np.zeros(1 << 11, np.int64), np.zeros(1 << 11, np.int64)
+    used = 0
+    for channels, grow in ((near, True), (far, False)):
+        for c in np.flatnonzero(channels):
+            table, sums, counts, used = _collect(labels, aff[c], steps[c], (table, sums, counts, used), grow)
+    keys, slots = table[0][table[0] != EMPTY], table[1][table[0] != EMPTY]
+    order = np.argsort(keys)
+    keys, slots = keys[order], slots[order]
+    edges = np.stack([keys >> 32, keys & 0xFFFFFFFF], 1)
+    runs = (np.zeros(0, np.int64), np.zeros(0, np.uint8), np.zeros(0, np.int64))
+    if histograms:
+        rank = np.empty(used, np.int64)
+        rank[slots] = np.arange(used)
+        runs = _histograms(labels, aff, (steps, near | far), (table, rank), counts[slots])
+    return RegionGraph(edges, sums[slots], counts[slots], sizes, *runs)
+
+
+def _checked(fragments_ZYX: npt.NDArray[Any], aff: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
+    if fragments_ZYX.shape != aff.shape[1:] or fragments_ZYX.dtype.kind not in "iu":
+        raise InputError(
+            f"{fragments_ZYX.dtype} fragments of shape {fragments_ZYX.shape} with affinities of shape {aff.shape}",
+            f"integer fragments of shape {aff.shape[1:]}",
+        )
+    if fragments_ZYX.size and not 0 <= int(fragments_ZYX.min()) <= int(fragments_ZYX.max()) < 2**31:
+        raise InputError(
+            f"fragment ids from {fragments_ZYX.min()} to {fragments_ZYX.max()}",
+            "0 to 2**31 - 1",
+            "renumber them with neuropil.post.filters.relabelled",
+        )
+    return np.ascontiguousarray(fragments_ZYX, np.int32)
+
+
+def _histograms(
+    labels: npt.NDArray[np.int32],
+    aff: npt.NDArray[np.uint8],
+    channels: tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]],
+    table: tuple[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]], npt.NDArray[np.int64]],
+    counts: npt.NDArray[np.int64],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """A second pass scatters the affinities of each contact; each contact's are then tallied."""
+    first = np.concatenate([[0], np.cumsum(counts)])
+    values, fill = np.empty(first[-1], np.uint8), first[:-1].copy()
+    steps, used = channels
+    for c in np.flatnonzero(used):
+        _scatter(labels, aff[c], steps[c], table, (values, fill))
+    starts = np.zeros(len(counts) + 1, np.int64)
+    _count_bins(values, first, starts)
+    bins, tallies = np.empty(starts[-1], np.uint8), np.empty(starts[-1], np.int64)
+    _tally(values, first, starts, bins, tallies)
+    return starts, bins, tallies
+
+
+def new_table(slots: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """An empty hash table (keys, values); the number of slots is a power of two."""
+    return np.full(slots, EMPTY, np.int64), np.empty(slots, np.int64)
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _slot(keys, key):  # type: ignore[no-untyped-def]
+    """Where a key stands, or the empty slot where it belongs."""
+    mask = keys.size - 1
+    # Fibonacci hashing mixes both ids into the high bits
+    i = ((key * np.int64(-7046029254386353131)) >> 24) & mask
+    while keys[i] != key and keys[i] != -1:
+        i = (i + 1) & mask
+    return i
+
+
+@numba.njit(cache=True, nogil=True)
+def _grown(keys, values):  # type: ignore[no-untyped-def]
+    new_keys, new_values = np.full(keys.size * 2, -1, np.int64), np.empty(keys.size * 2, np.int64)
+    for i in range(keys.size):
+        if keys[i] != -1:
+            j = _slot(new_keys, keys[i])
+            new_keys[j], new_values[j] = keys[i], values[i]
+    return new_keys, new_values
+
+
+@numba.njit(cache=True, nogil=True)
+def _doubled(array):  # type: ignore[no-untyped-def]
+    out = np.zeros(array.size * 2, array.dtype)
+    out[: array.size] = array
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _collect(labels, aff, step, state, grow):  # type: ignore[no-untyped-def]
+    """Add all voxel edges of one channel; unknown pairs are added to the table only if `grow`."""
+    (keys, values), sums, counts, used = state
+    Z, Y, X = labels.shape
+    oz, oy, ox = step[0], step[1], step[2]
+    last_key, last = np.int64(-2), np.int64(-1)
+    for z in range(max(0, -oz), min(Z, Z - oz)):
+        for y in range(max(0, -oy), min(Y, Y - oy)):
+            here, there, row = labels[z, y], labels[z + oz, y + oy], aff[z, y]
+            for x in range(max(0, -ox), min(X, X - ox)):
+                a, b = np.int64(here[x]), np.int64(there[x + ox])
+                if a == b or a == 0 or b == 0:
+                    continue
+                key = (min(a, b) << 32) | max(a, b)
+                if key != last_key:
+                    i = _slot(keys, key)
+                    if keys[i] == -1:
+                        if not grow:
+                            continue
+                        if 2 * used >= keys.size:
+                            keys, values = _grown(keys, values)
+                            sums, counts = _doubled(sums), _doubled(counts)
+                            i = _slot(keys, key)
+                        keys[i], values[i] = key, used
+                        used += 1
+                    last_key, last = key, values[i]
+                sums[last] += row[x]
+                counts[last] += 1
+    return (keys, values), sums, counts, used
+
+
+@numba.njit(cache=True, nogil=True)
+def _scatter(labels, aff, step, table, out):  # type: ignore[no-untyped-def]
+    (keys, numbers), rank = table
+    values, fill = out
+    Z, Y, X = labels.shape
+    oz, oy, ox = step[0], step[1], step[2]
+    for z in range(max(0, -oz), min(Z, Z - oz)):
+        for y in range(max(0, -oy), min(Y, Y - oy)):
+            for x in range(max(0, -ox), min(X, X - ox)):
+                a, b = np.int64(labels[z, y, x]), np.int64(labels[z + oz, y + oy, x + ox])
+                if a == b or a == 0 or b == 0:
+                    continue
+                key = (min(a, b) << 32) | max(a, b)
+                i = _slot(keys, key)
+                if keys[i] == key:
+                    e = rank[numbers[i]]
+                    values[fill[e]] = aff[z, y, x]
+                    fill[e] += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _count_bins(values, first, starts):  # type: ignore[no-untyped-def]
+    seen = np.full(256, -1, np.int64)
+    for e in range(first.size - 1):
+        n = 0
+        for i in range(first[e], first[e + 1]):
+            if seen[values[i]] != e:
+                seen[values[i]] = e
+                n += 1
+        starts[e + 1] = starts[e] + n
+
+
+@numba.njit(cache=True, nogil=True)
+def _tally(values, first, starts, bins, tallies):  # type: ignore[no-untyped-def]
+    histogram = np.zeros(256, np.int64)
+    for e in range(first.size - 1):
+        for i in range(first[e], first[e + 1]):
+            histogram[values[i]] += 1
+        at = starts[e]
+        for value in range(256):
+            if histogram[value]:
+                bins[at], tallies[at] = value, histogram[value]
+                histogram[value] = 0
+                at += 1

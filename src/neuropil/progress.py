@@ -1,0 +1,106 @@
+"""Progress of long work: a bar with rate and time left on a terminal, plain lines elsewhere, always on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+#: Seconds between plain lines.
+LINE_EVERY = 15.0
+
+
+class Progress:
+    """A context manager that shows how far work has come.
+
+    Parameters
+    ----------
+    title
+        What is being done, one word or two.
+    total
+        Units of work, None while unknown.
+    unit
+        What a unit is called, for the rate.
+    done
+        Units already behind (after a resume).
+    enabled
+        False shows nothing (processes other than the first).
+    """
+
+    def __init__(self, title: str, total: int | None, *, unit: str, done: int = 0, enabled: bool = True) -> None:
+        self._title, self._total, self._unit = title, total, unit
+        self._first = self._done = done
+        self._note = ""
+        self._enabled = enabled
+        self._started = self._said = time.monotonic()
+        self._bar: RichProgress | None = None
+
+    def __enter__(self) -> Progress:
+        if self._enabled and sys.stderr.isatty():
+            self._bar = RichProgress(
+                TextColumn("{task.description:<10}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+                console=Console(stderr=True),
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(
+                self._title, total=self._total, completed=self._done, rate="", note=""
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._show()
+            self._bar.stop()
+        elif self._enabled:
+            self._line()
+
+    def __call__(self, done: int, total: int | None) -> None:
+        """Same as `update`: a progress can be handed to whatever reports (done, total)."""
+        self.update(done, total)
+
+    def update(self, done: int, total: int | None) -> None:
+        """Say how many units are done, of how many."""
+        self._done, self._total = done, total
+        if self._bar is not None:
+            self._show()
+        elif self._enabled and time.monotonic() - self._said > LINE_EVERY:
+            self._line()
+
+    def note(self, text: str) -> None:
+        """A short text beside the bar, for example the loss."""
+        self._note = text
+
+    def _rate(self) -> float:
+        return (self._done - self._first) / max(1e-9, time.monotonic() - self._started)
+
+    def _show(self) -> None:
+        if self._bar is not None:
+            self._bar.update(
+                self._task,
+                completed=self._done,
+                total=self._total,
+                rate=f"{self._rate():.2f} {self._unit}/s",
+                note=self._note,
+            )
+
+    def _line(self) -> None:
+        self._said = time.monotonic()
+        rate = self._rate()
+        parts = [f"{self._title} {self._done}/{self._total or '?'} {self._unit}s", f"{rate:.2f} {self._unit}/s"]
+        if self._total and rate > 0:
+            parts.append(f"{max(0.0, (self._total - self._done) / rate):.0f} s left")
+        if self._note:
+            parts.append(self._note)
+        print("  ".join(parts), file=sys.stderr, flush=True)

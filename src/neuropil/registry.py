@@ -1,0 +1,115 @@
+"""Tables from a short name to the thing that it names; nothing is imported before it is asked for.
+
+A table also accepts ``"package.module:Object"``, so code outside this package needs no line here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from neuropil.errors import ConfigError
+
+
+class Table(Mapping[str, str]):
+    """An immutable name → ``"module:attribute"`` table.
+
+    Examples
+    --------
+    >>> Table("numbers", {"pi": "math:pi"}).resolve("pi")
+    3.141592653589793
+    """
+
+    def __init__(self, what: str, entries: Mapping[str, str]) -> None:
+        self.what = what
+        self._entries = dict(entries)
+
+    def __getitem__(self, name: str) -> str:
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def resolve(self, name: str) -> Any:
+        """The object behind a name.
+
+        Raises
+        ------
+        ConfigError
+            If the name is neither in the table nor an importable ``"module:attribute"``.
+        """
+        target = self._entries.get(name, name)
+        module, _, attribute = target.partition(":")
+        if not attribute:
+            raise ConfigError(f"unknown {self.what} '{name}'", self._known(), self._nearest(name))
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            if name in self._entries:
+                raise
+            raise ConfigError(f"{self.what} '{name}' cannot be imported ({error})", self._known()) from error
+
+    def _known(self) -> str:
+        return "one of " + ", ".join(sorted(self._entries)) + ", or package.module:Object"
+
+    def _nearest(self, name: str) -> str:
+        near = difflib.get_close_matches(name, self._entries, n=1, cutoff=0.5)
+        return f"did you mean '{near[0]}'?" if near else ""
+
+
+#: url suffix or kind of folder → module with `open(url, ...)`; see `neuropil.volume.open_volume`.
+FORMATS = Table(
+    "format",
+    {
+        "zarr": "neuropil.io.zarr:FORMAT",
+        "hdf5": "neuropil.io.hdf5:FORMAT",
+        "tiff": "neuropil.io.tiff:FORMAT",
+        "images": "neuropil.io.images:FORMAT",
+    },
+)
+
+ENCODERS = Table("backbone", {"resunet": "neuropil.models.resunet:ResUNet"})
+
+SEGMENTERS = Table(
+    "segmenter",
+    {
+        "agglomerate": "neuropil.post.agglomerate:segment",
+        "mutex": "neuropil.post.mutex:segment",
+    },
+)
+
+METRICS = Table(
+    "metric",
+    {
+        "voi": "neuropil.metrics.partition:voi",
+        "rand": "neuropil.metrics.partition:rand",
+        "object_voi": "neuropil.metrics.partition:object_voi",
+        "erl": "neuropil.metrics.skeletal:erl",
+    },
+)
+
+#: name → function ``(config, rng, crop) -> change or None``; grey values change in this order.
+AUGMENTATIONS = Table(
+    "augmentation",
+    {
+        "orient": "neuropil.data.augment.geometry:orient",
+        "rotate": "neuropil.data.augment.geometry:rotate",
+        "rescale": "neuropil.data.augment.geometry:rescale",
+        "elastic": "neuropil.data.augment.geometry:elastic",
+        "slip": "neuropil.data.augment.geometry:slip",
+        "shift": "neuropil.data.augment.geometry:shift",
+        "intensity": "neuropil.data.augment.intensity:intensity",
+        "section_intensity": "neuropil.data.augment.intensity:section_intensity",
+        "low_contrast": "neuropil.data.augment.sections:low_contrast",
+        "blur": "neuropil.data.augment.intensity:blur",
+        "defocus": "neuropil.data.augment.sections:defocus",
+        "cut_blur": "neuropil.data.augment.intensity:cut_blur",
+        "noise": "neuropil.data.augment.intensity:noise",
+        "missing": "neuropil.data.augment.sections:missing",
+    },
+)

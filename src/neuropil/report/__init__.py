@@ -1,0 +1,6 @@
+"""One self-contained page about one run or several: `write_report`."""
+
+from neuropil.report.html import write_report
+from neuropil.report.model import ReportData, Timing
+
+__all__ = ["ReportData", "Timing", "write_report"]

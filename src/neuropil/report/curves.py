@@ -1,0 +1,101 @@
+"""Which curves a run has: loss, validation scores, the threshold sweep; also several runs in one plot."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from neuropil.report.charts import Chart, Marker, Series, line_chart, smoothed, thinned
+from neuropil.report.model import ReportData
+
+#: Keys of the scores that are plotted, with names and colours.
+SCORE_LINES = (
+    ("voi_sum", "VOI sum", "c1"),
+    ("voi_split", "VOI split", "c2"),
+    ("voi_merge", "VOI merge", "c3"),
+    ("arand", "ARAND", "c4"),
+)
+_POINTS = 400
+
+
+def run_charts(data: ReportData) -> list[Chart]:
+    """The charts of one run; those without data are left out."""
+    charts = [loss_chart([data]), _validation(data), sweep_chart([data])]
+    return [chart for chart in charts if chart is not None and chart.svg]
+
+
+def shared_charts(runs: Sequence[ReportData]) -> list[Chart]:
+    """Loss and threshold sweep of several runs in common plots."""
+    charts = [loss_chart(runs), sweep_chart(runs)]
+    return [chart for chart in charts if chart is not None and chart.svg]
+
+
+def loss_chart(runs: Sequence[ReportData]) -> Chart | None:
+    """Training loss on a log axis: single rows faint, their running mean strong."""
+    series: list[Series] = []
+    for number, data in enumerate(runs):
+        colour = f"c{number % 6 + 1}"
+        x, y = columns(data.metrics, "step", "loss")
+        if not x:
+            continue
+        xs, ys = thinned(x, y, _POINTS)
+        name = "loss" if len(runs) == 1 else data.title
+        if len(xs) > 20:
+            series.append(Series(name, xs, ys, colour, faint=True))
+            ys = smoothed(ys, max(3, len(ys) // 25))
+        series.append(Series(name, xs, ys, colour))
+    if not series:
+        return None
+    return line_chart("Training loss", series, x_label="step", y_label="loss (log)", log=True)
+
+
+def _validation(data: ReportData) -> Chart | None:
+    return _score_chart("Validation", data.validation, "step", "Scores of the held-back slab during training.", ())
+
+
+def sweep_chart(runs: Sequence[ReportData]) -> Chart | None:
+    """Scores against the agglomeration threshold, the chosen one marked; only the VOI sum when there are several runs."""
+    if len(runs) == 1:
+        data = runs[0]
+        chosen = data.threshold if data.threshold is not None else flagged_threshold(data.sweep)
+        markers = [Marker(chosen, f"chosen {chosen:.3g}")] if chosen is not None else []
+        caption = "Each threshold cuts the same merge tree: further right, fewer merges and more splits."
+        return _score_chart("Threshold sweep", data.sweep, "threshold", caption if data.sweep else "", markers)
+    series = []
+    for number, data in enumerate(runs):
+        x, y = columns(data.sweep, "threshold", "voi_sum")
+        if x:
+            series.append(Series(data.title, tuple(x), tuple(y), f"c{number % 6 + 1}", dots=True))
+    return line_chart("Threshold sweep", series, x_label="threshold", y_label="VOI sum (bits)") if series else None
+
+
+def flagged_threshold(sweep: Sequence[Mapping[str, Any]]) -> float | None:
+    """The threshold of the row that says ``chosen: true``, if there is one."""
+    return next((float(row["threshold"]) for row in sweep if row.get("chosen") and "threshold" in row), None)
+
+
+def columns(rows: Sequence[Mapping[str, Any]], x_key: str, y_key: str) -> tuple[list[float], list[float]]:
+    """Two columns of a table of rows, in the order of the first; rows that lack a finite number are skipped."""
+    pairs = [(_number(row.get(x_key, i if x_key == "step" else None)), _number(row.get(y_key))) for i, row in enumerate(rows)]
+    kept = sorted((x, y) for x, y in pairs if x is not None and y is not None)
+    return [x for x, _ in kept], [y for _, y in kept]
+
+
+def _score_chart(
+    title: str, rows: Sequence[Mapping[str, Any]], x_key: str, caption: str, markers: Sequence[Marker]
+) -> Chart | None:
+    series = []
+    for key, name, colour in SCORE_LINES:
+        x, y = columns(rows, x_key, key)
+        if x:
+            series.append(Series(name, tuple(x), tuple(y), colour, dots=len(x) <= 40, dashed=key == "arand"))
+    if not series:
+        return None
+    return line_chart(title, series, x_label=x_key, y_label="bits · error", markers=markers, caption=caption)
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)

@@ -1,0 +1,84 @@
+"""What a report is made from: `ReportData`, every part of which may be missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+
+from neuropil.geometry import Float3, Int3
+
+if TYPE_CHECKING:
+    from neuropil.volume import Volume
+
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What one stage of a run cost.
+
+    Parameters
+    ----------
+    seconds
+        Wall time.
+    peak_bytes
+        Largest resident memory of the process in the stage.
+    voxels
+        Voxels worked on, from which the page derives the speed.
+    """
+
+    seconds: float
+    peak_bytes: int | None = None
+    voxels: int | None = None
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything the page may show of one run; what is missing is left out of the page.
+
+    Parameters
+    ----------
+    title
+        Name of the run.
+    summary
+        What was run on what, in reading order: recipe, data, voxel size, parameters, seed, versions, time. The key
+        ``"command"`` is shown as a line to copy.
+    metrics
+        Training rows (the JSONL of a run): ``step``, ``loss`` and whatever else was logged.
+    validation
+        Validation rows: ``step`` and scores such as ``voi_sum``.
+    sweep
+        One row for each threshold tried: ``threshold``, ``voi_split``, ``voi_merge``, ``voi_sum``, ``arand``.
+    threshold
+        The one that was chosen.
+    scores
+        Final scores; those of `neuropil.report.scores.MEANING` are explained.
+    image, truth, segmentation, affinities
+        Volumes (or arrays) on one grid: (Z, Y, X), and (C, Z, Y, X) for affinities.
+    offsets
+        Voxel step z, y, x of each affinity channel.
+    voxel_size
+        nm, z, y, x; needed for arrays only, as volumes know theirs.
+    timings
+        Stage → seconds, or `Timing`.
+    notes
+        Sentences shown at the end of the summary.
+    """
+
+    title: str
+    summary: Mapping[str, str] = field(default_factory=dict)
+    metrics: Sequence[Mapping[str, Any]] = ()
+    validation: Sequence[Mapping[str, Any]] = ()
+    sweep: Sequence[Mapping[str, Any]] = ()
+    threshold: float | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    image: Volume | npt.NDArray[Any] | None = None
+    truth: Volume | npt.NDArray[Any] | None = None
+    segmentation: Volume | npt.NDArray[Any] | None = None
+    affinities: Volume | npt.NDArray[Any] | None = None
+    offsets: Sequence[Int3] = ()
+    voxel_size: Float3 | None = None
+    timings: Mapping[str, float | Timing] = field(default_factory=dict)
+    notes: Sequence[str] = ()

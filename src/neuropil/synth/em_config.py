@@ -1,0 +1,117 @@
+"""The description of an EM phantom: what tissue, what microscope, what goes wrong."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from neuropil.errors import ConfigError
+from neuropil.geometry import Float3, Int3
+
+__all__ = ["EMPhantomConfig"]
+
+
+@dataclass(frozen=True)
+class EMPhantomConfig:
+    """Everything that an `EMPhantom` is made from; two equal configs give equal voxels.
+
+    Grey values are 0-255, lengths nm, probabilities per section unless said otherwise. The tissue depends on
+    the seed and the position alone, never on `shape`: a smaller shape is a crop of a larger one.
+
+    Raises
+    ------
+    ConfigError
+        If a value is impossible.
+    """
+
+    seed: int = 0
+    shape: Int3 = (128, 128, 128)
+    voxel_size: Float3 = (8.0, 8.0, 8.0)
+    # tissue
+    spacing_nm: float = 170.0  #: distance between neighbouring neurite sites: the calibre of thin neurites
+    trunk_density: float = 0.4  #: share of the possible trunks that exist: fewer trunks, larger neurons
+    thick: float = 0.45  #: chance that a trunk is thicker than one site; each further step is rarer by the same factor
+    glia: float = 0.06  #: chance that a trunk is a glial process that spreads sheets between its neighbours
+    gap_nm: float = 14.0  #: width of the band between two neurons that `gap_label` fills
+    gap_label: int | None = 0  #: label of that band; None gives dense labels
+    mitochondria: float = 0.3  #: chance per trunk site of a mitochondrion, where no other is near
+    synapses: float = 0.035  #: chance per site of a synapse
+    # look
+    cytoplasm: float = 168.0
+    cytoplasm_spread: float = 24.0
+    texture: float = 11.0
+    membrane: float = 84.0  #: grey at the middle of a cut membrane
+    membrane_nm: float = 11.0  #: half width (one sigma) of the dark line between two neurons
+    mitochondrion: float = 78.0
+    cristae: float = 6.0
+    stain_gradient: float = 9.0
+    # microscope
+    noise: float = 12.0
+    late_noise: float = 4.5  #: noise added after the blur
+    blur_vox: float = 0.75
+    line_noise: float = 1.6  #: per-row brightness error (FIB-SEM scan lines)
+    section_nm: float = 0.0  #: depth that one section projects; 0 for block-face imaging
+    # sections
+    jitter_nm: float = 0.0
+    section_contrast: float = 0.0
+    missing: float = 0.0
+    dark: float = 0.0
+    blurred: float = 0.0
+
+    def __post_init__(self) -> None:
+        if len(self.shape) != 3 or any(int(s) != s or s <= 0 for s in self.shape):
+            raise ConfigError(f"a phantom of shape {self.shape}", "three positive integers z, y, x")
+        if len(self.voxel_size) != 3 or not all(v > 0 and math.isfinite(v) for v in self.voxel_size):
+            raise ConfigError(f"a voxel size of {self.voxel_size}", "three positive numbers z, y, x in nm")
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"seed {self.seed}", "an integer from 0 to 2**63-1")
+        if not self.spacing_nm >= 3 * max(self.voxel_size):
+            raise ConfigError(
+                f"spacing_nm {self.spacing_nm} at voxels of {self.voxel_size} nm",
+                "at least three voxels between neurites, or they would not hold together",
+                "raise spacing_nm or use smaller voxels",
+            )
+        for name in ("trunk_density", "thick", "glia", "mitochondria", "synapses", "missing", "dark", "blurred"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} {getattr(self, name)}", "a probability, 0 to 1")
+        if self.missing + self.dark + self.blurred > 1:
+            raise ConfigError(
+                f"missing + dark + blurred = {self.missing + self.dark + self.blurred}", "at most 1, as a section has one"
+            )
+        if self.trunk_density < 0.1:
+            raise ConfigError(f"trunk_density {self.trunk_density}", "at least 0.1: trunks must reach all tissue")
+        if not 0 <= self.gap_nm <= 0.2 * self.spacing_nm:
+            raise ConfigError(f"gap_nm {self.gap_nm}", f"0 to a fifth of spacing_nm ({0.2 * self.spacing_nm:g})")
+
+    @classmethod
+    def fib_sem(cls, **changes: Any) -> EMPhantomConfig:
+        """Block-face imaging at 8x8x8 nm, after the look of fly medulla: isotropic, clean, grey mitochondria."""
+        return replace(cls(), **changes)
+
+    @classmethod
+    def sstem(cls, **changes: Any) -> EMPhantomConfig:
+        """Serial sections at 40x4x4 nm: crisp membranes, cristae, sections that jitter, fade, blur or get lost."""
+        base = cls(
+            shape=(20, 512, 512),
+            voxel_size=(40.0, 4.0, 4.0),
+            cytoplasm=150.0,
+            cytoplasm_spread=13.0,
+            texture=20.0,
+            membrane=30.0,
+            membrane_nm=9.0,
+            mitochondrion=95.0,
+            cristae=30.0,
+            stain_gradient=10.0,
+            noise=42.0,
+            late_noise=5.0,
+            blur_vox=1.0,
+            line_noise=0.0,
+            section_nm=40.0,
+            jitter_nm=8.0,
+            section_contrast=0.06,
+            missing=0.01,
+            dark=0.02,
+            blurred=0.02,
+        )
+        return replace(base, **changes)

@@ -1,0 +1,231 @@
+"""The Run directory: all that is needed to predict, to resume, and to know where the weights came from.
+
+::
+
+    runs/a/
+      run.json               format, status, geometry, normalisation, calibrated decoding, provenance, versions
+      config.yaml            the resolved settings
+      model.safetensors      the best weights (exponential moving average)
+      checkpoint.safetensors everything that resuming needs; state as JSON in its header, so one rename writes both
+      metrics.jsonl          one row each log, validation and event
+      README.md              the model card
+
+Only safetensors are read: a pickled checkpoint can execute code, so it is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from neuropil.affinities import Offsets, as_offsets
+from neuropil.config import Config, parse_config
+from neuropil.errors import RunError
+from neuropil.geometry import Float3
+from neuropil.models import build_model
+
+FORMAT = 1
+WEIGHTS, CHECKPOINT, CARD, CONFIG, METRICS = (
+    "model.safetensors",
+    "checkpoint.safetensors",
+    "run.json",
+    "config.yaml",
+    "metrics.jsonl",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory that has been opened and checked.
+
+    Attributes
+    ----------
+    card
+        The content of run.json.
+    """
+
+    path: Path
+    config: Config
+    card: dict[str, Any]
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str], config: Config, card: Mapping[str, Any]) -> Run:
+        """Start a run directory.
+
+        Raises
+        ------
+        RunError
+            If the directory already holds a run or other files.
+        """
+        folder = Path(path)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise RunError(f"'{folder}' exists and is not empty", "a new directory", "choose another --out, or --resume")
+        folder.mkdir(parents=True, exist_ok=True)
+        run = cls(folder, config, {"format": FORMAT, "status": "training", **card})
+        write_atomic(folder / CONFIG, config.to_yaml().encode())
+        run._write_card(run.card)
+        return run
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Run:
+        """Open and check a run directory.
+
+        Raises
+        ------
+        RunError
+            If it is not a run, or one of another format version.
+        """
+        folder = Path(path)
+        if not (folder / CARD).is_file():
+            raise RunError(f"'{folder}' holds no {CARD}", "a directory made by `neuropil train --out`")
+        try:
+            card = json.loads((folder / CARD).read_text())
+            values = yaml.safe_load((folder / CONFIG).read_text())
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise RunError(f"'{folder}' cannot be read: {error}", f"a readable {CARD} and {CONFIG}") from None
+        if card.get("format") != FORMAT:
+            made_by = card.get("versions", {}).get("neuropil", "unknown")
+            raise RunError(
+                f"'{folder}' has run format {card.get('format')} (written by neuropil {made_by})",
+                f"run format {FORMAT}",
+                "use the neuropil version that wrote it, or train again",
+            )
+        return cls(folder, parse_config(values), card)
+
+    @property
+    def voxel_size(self) -> Float3:
+        """nm, z, y, x, of the volumes it was trained on."""
+        z, y, x = self.card["voxel_size"]
+        return float(z), float(y), float(x)
+
+    @property
+    def offsets(self) -> Offsets:
+        """The affinity step of each output channel."""
+        return as_offsets(self.card["offsets"])
+
+    def load_model(self, device: str | torch.device = "cpu") -> nn.Module:
+        """The trained network, in evaluation mode.
+
+        Raises
+        ------
+        RunError
+            If there are no weights yet, or they do not fit the configured network exactly.
+        """
+        if not (self.path / WEIGHTS).is_file():
+            raise RunError(f"run '{self.path}' has no {WEIGHTS} yet", "a run with weights", "finish it with --resume")
+        model = build_model(self.config.model, self.voxel_size, len(self.offsets))
+        tensors, _ = read_tensors(self.path / WEIGHTS)
+        load_exactly(model, tensors, str(self.path / WEIGHTS))
+        return model.to(device).eval()
+
+    def updated(self, **changes: Any) -> Run:
+        """Write changed entries of the card and return the run with them."""
+        card = {**self.card, **changes}
+        self._write_card(card)
+        return Run(self.path, self.config, card)
+
+    def _write_card(self, card: Mapping[str, Any]) -> None:
+        write_atomic(self.path / CARD, (json.dumps(card, indent=1) + "\n").encode())
+
+    def log(self, **row: Any) -> None:
+        """Append one row to the metrics."""
+        with (self.path / METRICS).open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def rows(self, kind: str | None = None) -> list[dict[str, Any]]:
+        """Rows of the metrics, all or of one kind ("train", "validation", "event")."""
+        path = self.path / METRICS
+        lines = path.read_text().splitlines() if path.is_file() else []
+        rows = []
+        for line in lines:
+            # a killed process may leave half a last line
+            with contextlib.suppress(ValueError):
+                rows.append(json.loads(line))
+        return [row for row in rows if kind is None or row.get("kind") == kind]
+
+    def forget_rows_after(self, step: int) -> None:
+        """Drop metric rows of steps that are about to be repeated after a resume."""
+        kept = [row for row in self.rows() if row.get("step", 0) <= step]
+        write_atomic(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in kept).encode())
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write a file so that a reader, or a crash, never meets half of it.
+
+    Raises
+    ------
+    RunError
+        If the disk is full or the folder cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise RunError(f"'{path}' cannot be written: {error.strerror}", "space and permission to write") from error
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """Write tensors and a JSON state as one safetensors file, atomically."""
+    flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomic(path, save(flat, metadata={"state": json.dumps(state)}))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `write_tensors` wrote.
+
+    Raises
+    ------
+    RunError
+        If the file is missing, damaged, or not safetensors (a pickle is never opened).
+    """
+    if not path.is_file():
+        raise RunError(f"'{path}' does not exist", "a .safetensors file")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise RunError(
+            f"'{path}' is not a whole safetensors file ({error})",
+            "weights as safetensors; pickled checkpoints (.pt, .pth, .ckpt) can execute code and are refused",
+            "convert it once in an environment that you trust, or copy it again if it was truncated",
+        ) from None
+    return tensors, json.loads(metadata.get("state", "{}"))
+
+
+def load_exactly(model: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Load weights, all of them, in their very shapes.
+
+    Raises
+    ------
+    RunError
+        Naming what is missing, unexpected or of another shape.
+    """
+    own = model.state_dict()
+    problems = [f"missing {name}" for name in own if name not in tensors]
+    problems += [f"unexpected {name}" for name in tensors if name not in own]
+    problems += [
+        f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(own[name].shape)}"
+        for name in own
+        if name in tensors and tensors[name].shape != own[name].shape
+    ]
+    if problems:
+        shown = "; ".join(problems[:4]) + (f"; and {len(problems) - 4} more" if len(problems) > 4 else "")
+        raise RunError(f"weights of '{where}' do not fit the network: {shown}", "the network that config.yaml describes")
+    model.load_state_dict(dict(tensors))

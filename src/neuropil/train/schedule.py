@@ -1,0 +1,64 @@
+"""How long a run lasts and what its learning rate is: a number of steps, or as many as a time budget allows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+#: Steps after which a budget is first turned into a number of steps.
+PROBE = 40
+#: Longest warm-up in steps.
+LONGEST_WARMUP = 300
+
+
+@dataclass
+class Schedule:
+    """Progress of a run; everything here is stored in the checkpoint, so a resumed run follows the same plan.
+
+    Attributes
+    ----------
+    total
+        Planned steps; None until a budget has been measured.
+    budget
+        Seconds of training and validation together, or None.
+    elapsed
+        Seconds spent so far, over all sessions.
+    """
+
+    total: int | None
+    budget: float | None
+    warmup: float
+    peak: float
+    step: int = 0
+    elapsed: float = 0.0
+    validation_seconds: float = 0.0
+
+    def state(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+    @property
+    def done(self) -> bool:
+        """Whether the last planned step has been taken."""
+        return self.total is not None and self.step >= self.total
+
+    @property
+    def progress(self) -> float:
+        """Share of the run that is behind, 0 to 1."""
+        return 0.0 if self.total is None else min(1.0, self.step / self.total)
+
+    def learning_rate(self) -> float:
+        """Linear warm-up, then a cosine down to zero, for the step about to be taken."""
+        total = self.total if self.total is not None else math.inf
+        warm = max(1.0, min(LONGEST_WARMUP, self.warmup * total))
+        ramp = min(1.0, (self.step + 1) / warm)
+        decay = 0.5 * (1 + math.cos(math.pi * max(0.0, self.step - warm) / max(1.0, total - warm)))
+        return self.peak * ramp * (decay if math.isfinite(total) else 1.0)
+
+    def fit_to_budget(self, seconds_per_step: float, validations_left: int) -> None:
+        """Plan as many further steps as the budget leaves room for, after the validations still to come."""
+        if self.budget is None:
+            return
+        left = self.budget - self.elapsed - self.validation_seconds * validations_left
+        self.total = self.step + max(1, int(left / seconds_per_step))

@@ -1,0 +1,428 @@
+"""`Volume`: an array that knows its voxel size, place, axes and kind; and `open_volume`, which finds one on disk.
+
+What a file says about its array travels in attributes of one name in every format: `resolution` (nm, z, y, x),
+`offset` (nm), `axes` ("zyx" or "czyx"), `kind` (image, labels, affinities, mask) and, for affinities, `offsets`.
+Two conventions hold where a file is silent: three axes are z, y, x; and the kind is inferred from offsets, data type
+and name (see `inferred_kind`), which `require_kind` may overrule. Nothing else is guessed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from neuropil.errors import GeometryError, InputError, VolumeError
+from neuropil.geometry import Block, Box, Float3, Int3, same_voxel_size
+from neuropil.lazy import Array, Arranged, Stored, Window, stored_axes
+from neuropil.registry import FORMATS
+
+KINDS = ("image", "labels", "affinities", "mask")
+#: Ids that CREMI gives to "background" and "ignore": never objects.
+IGNORED_IDS = (2**64 - 1, 2**64 - 2)
+_LABEL_WORDS = {"label", "labels", "ids", "seg", "segmentation", "supervoxels", "groundtruth", "instances"}
+_OWN_ATTRS = ("resolution", "offset", "axes", "kind")
+
+
+class Format(Protocol):
+    """One file format; `neuropil.registry.FORMATS` names those that there are."""
+
+    name: str
+    suffixes: tuple[str, ...]
+
+    def matches(self, path: Path) -> bool:
+        """Whether the existing `path` is of this format."""
+
+    def open(self, path: Path, inner: str) -> Stored:
+        """Open an array (`inner` names it inside the file) for reading."""
+
+    def save(self, path: Path, inner: str, volume: Volume) -> None:
+        """Write a volume, whole or not at all."""
+
+
+class Volume:
+    """A lazy array with its geometry.
+
+    Parameters
+    ----------
+    array
+        Anything with shape, dtype and slicing; (Z, Y, X) or (C, Z, Y, X).
+    voxel_size
+        nm, z, y, x.
+    offset
+        Place of the first voxel in nm, z, y, x; rounded to whole voxels in `box`.
+    axes
+        "zyx" or "czyx".
+    kind
+        image, labels, affinities or mask; inferred (see `inferred_kind`) when not stated.
+    attrs
+        Further metadata, such as the `offsets` of affinities.
+    name
+        Where it came from, for messages.
+
+    Raises
+    ------
+    GeometryError
+        If axes, voxel size or offset do not fit the array.
+    InputError
+        If the data type cannot be read as this kind.
+
+    Examples
+    --------
+    >>> volume = Volume(np.zeros((4, 6, 8), np.uint8), (40, 4, 4), offset=(80, 0, 0))
+    >>> volume.box.start, volume.read(volume.box.grown((-1, -1, -1))).shape
+    ((2, 0, 0), (2, 4, 6))
+    """
+
+    def __init__(
+        self,
+        array: Array,
+        voxel_size: Sequence[float],
+        offset: Sequence[float] = (0.0, 0.0, 0.0),
+        axes: str = "zyx",
+        kind: str | None = None,
+        *,
+        attrs: Mapping[str, Any] | None = None,
+        name: str = "array",
+    ) -> None:
+        self.array, self.axes, self.name = array, axes, name
+        self.attrs = {k: v for k, v in (attrs or {}).items() if k not in _OWN_ATTRS}
+        self.kind_stated = kind is not None
+        self.kind = inferred_kind(array.dtype, self.attrs, name) if kind is None else kind
+        if axes not in ("zyx", "czyx") or len(array.shape) != len(axes):
+            raise GeometryError(f"{name}: axes '{axes}' for an array of shape {tuple(array.shape)}", "'zyx' or 'czyx'")
+        if len(offset) != 3 or not np.isfinite(offset).all():
+            raise GeometryError(f"{name}: an offset of {tuple(offset)}", "three finite numbers z, y, x in nm")
+        origin = Box((0, 0, 0), (0, 0, 0), (voxel_size[0], *voxel_size[1:]))  # type: ignore[arg-type]
+        self.voxel_size: Float3 = origin.voxel_size
+        self.offset: Float3 = (float(offset[0]), float(offset[1]), float(offset[2]))
+        z, y, x = (round(o / v) for o, v in zip(self.offset, self.voxel_size, strict=True))
+        self._start: Int3 = (z, y, x)
+        _check_dtype(self)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Extent of every axis, channels included."""
+        return tuple(int(n) for n in self.array.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Element type, in this machine's byte order."""
+        return np.dtype(self.array.dtype).newbyteorder("=")
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes, channels included."""
+        return len(self.axes)
+
+    @property
+    def box(self) -> Box:
+        """The voxels that exist, on the grid of this voxel size."""
+        a, b, c = self.shape[-3:]
+        z, y, x = self._start
+        return Box(self._start, (z + a, y + b, x + c), self.voxel_size)
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """How it is stored: format, chunk, shard and codec where they are known."""
+        return dict(getattr(self.array, "layout", {"format": "memory"}))
+
+    @property
+    def writable(self) -> bool:
+        """Whether `write` is allowed; volumes opened by `open_volume` are for reading."""
+        flags = getattr(self.array, "flags", None)
+        return bool(getattr(self.array, "writable", flags is not None and flags.writeable))
+
+    @property
+    def write_unit(self) -> Int3:
+        """Voxels z, y, x that must be written together (a shard), counted from the first voxel of the volume."""
+        z, y, x = getattr(self.array, "write_unit", (1, 1, 1))
+        return z, y, x
+
+    def read(self, box: Box) -> npt.NDArray[Any]:
+        """A fresh array of the voxels in `box`: (Z, Y, X) or (C, Z, Y, X).
+
+        Raises
+        ------
+        GeometryError
+            If the box leaves the volume or has another voxel size.
+        InputError
+            If labels are negative.
+        VolumeError
+            If the file cannot be read there.
+        """
+        data = np.array(self.array[self._key(box)], dtype=self.dtype, order="C")
+        if self.kind == "labels" and self.dtype.kind == "i" and data.size and data.min() < 0:
+            raise InputError(
+                f"{self.name}: label {data.min()} in {box.start}..{box.stop}",
+                "ids of zero (background) and above",
+                "relabel, for example with 0 where nothing was traced",
+            )
+        return data
+
+    def numpy(self) -> npt.NDArray[Any]:
+        """All of it, in memory."""
+        return self.read(self.box)
+
+    def write(self, box: Box, data: npt.NDArray[Any]) -> None:
+        """Write the voxels of `box`, which must cover whole write units (the last ones may be cut by the volume).
+
+        Raises
+        ------
+        VolumeError
+            If the volume is open for reading only, or the disk refuses.
+        GeometryError
+            If the box leaves the volume, cuts a write unit, or has another shape than the data.
+        InputError
+            If the data type cannot be stored without loss.
+        """
+        if not self.writable:
+            raise VolumeError(f"{self.name} is open for reading only", "", "write to a new volume (create_zarr)")
+        key, data = self._key(box), np.asarray(data)
+        shape = tuple(k.stop - k.start for k in key)
+        if data.shape != shape:
+            raise GeometryError(f"{self.name}: data of shape {data.shape} for a box of shape {shape}", "equal shapes")
+        if not np.can_cast(data.dtype, self.dtype, "safe"):
+            raise InputError(f"{self.name}: data of type {data.dtype}", f"{self.dtype}", f"astype('{self.dtype}')")
+        for k, unit, extent in zip(key[-3:], self.write_unit, self.shape[-3:], strict=True):
+            if k.start % unit or (k.stop % unit and k.stop != extent):
+                raise GeometryError(
+                    f"{self.name}: writing {box.start}..{box.stop}",
+                    f"whole shards of {self.write_unit} voxels from {self._start}, because a shard has one writer",
+                    "write the blocks of volume.blocks()",
+                )
+        self.array[key] = data.astype(self.dtype, copy=False)  # type: ignore[index]
+
+    def blocks(self, shape: Int3 | None = None, halo: Int3 = (0, 0, 0)) -> Iterator[Block]:
+        """Tile the volume from its own first voxel, by default in write units: what parallel writers share out.
+
+        (`Box.blocks` tiles from index 0 of the world, which cuts the shards of a volume that starts elsewhere.)
+        """
+        z, y, x = self._start
+        for block in self.box.shifted((-z, -y, -x)).blocks(shape or self.write_unit, halo):
+            yield Block(block.index, block.write.shifted(self._start), block.read.shifted(self._start))
+
+    def crop(self, box: Box) -> Volume:
+        """The part inside `box`, still lazy, open for reading."""
+        window = Window(self.array, self._key(box))
+        return self._like(window, offset=box.offset_nm)
+
+    def with_kind(self, kind: str) -> Volume:
+        """The same array, stated to be of another kind."""
+        return self._like(self.array, kind=kind)
+
+    def attributes(self) -> dict[str, Any]:
+        """What belongs beside the array on disk: our five names and whatever else `attrs` holds."""
+        own = {"resolution": list(self.voxel_size), "offset": list(self.offset), "axes": self.axes, "kind": self.kind}
+        return {**self.attrs, **own}
+
+    def close(self) -> None:
+        """Let go of the file; the next read opens it again."""
+        getattr(self.array, "close", lambda: None)()
+
+    def __repr__(self) -> str:
+        return f"Volume({self.name}: {self.kind} {self.axes} {self.shape} {self.dtype}, {self.voxel_size} nm)"
+
+    def _like(self, array: Array, *, offset: Float3 | None = None, kind: str | None = None) -> Volume:
+        stated = kind or (self.kind if self.kind_stated else None)
+        return Volume(
+            array, self.voxel_size, offset or self.offset, self.axes, stated, attrs=self.attrs, name=self.name
+        )
+
+    def _key(self, box: Box) -> tuple[slice, ...]:
+        if not self.box.contains(box):
+            raise GeometryError(
+                f"{self.name}: box {box.start}..{box.stop}", f"a box inside {self.box.start}..{self.box.stop}"
+            )
+        spatial = box.slices(self._start)
+        return spatial if self.axes == "zyx" else (slice(0, self.shape[0]), *spatial)
+
+
+VolumeLike: TypeAlias = "Volume | str | os.PathLike[str]"
+
+
+def open_volume(
+    url: str | os.PathLike[str],
+    *,
+    voxel_size: Sequence[float] | None = None,
+    axes: str | None = None,
+    kind: str | None = None,
+) -> Volume:
+    """Open a volume for reading.
+
+    Parameters
+    ----------
+    url
+        ``file.h5:dataset``, ``x.zarr``, ``x.zarr:path``, ``a.tif``, or a folder of sections.
+    voxel_size, axes, kind
+        Overrule what the file says. `axes` names the stored axes in their order, any of "tczyx"; they are read as
+        z, y, x (with c first).
+
+    Raises
+    ------
+    VolumeError
+        If the file is missing, truncated or of no known format.
+    GeometryError
+        If voxel size or axes are unknown or impossible.
+    IncompleteError
+        If it is an output whose writing was interrupted.
+    """
+    path, inner = split_url(url)
+    for name in FORMATS:
+        if (handler := _format(name)).matches(path):
+            return _believed(handler.open(path, inner), voxel_size, axes, kind)
+    raise VolumeError(f"'{path}' is of no known format", "one of " + ", ".join(FORMATS))
+
+
+def as_volume(source: VolumeLike, *, kind: str | None = None) -> Volume:
+    """A volume, opened if it was given by its url."""
+    if isinstance(source, Volume):
+        return source.with_kind(kind) if kind else source
+    return open_volume(source, kind=kind)
+
+
+def split_url(url: str | os.PathLike[str]) -> tuple[Path, str]:
+    """Separate ``file.h5:dataset`` into the existing file and the name inside it.
+
+    Raises
+    ------
+    VolumeError
+        If there is no such file.
+    """
+    text = os.fspath(url)
+    head, colon, inner = text.rpartition(":")
+    if os.path.exists(text):
+        return Path(text), ""
+    if colon and os.path.exists(head):
+        return Path(head), inner.strip("/")
+    raise VolumeError(
+        f"'{head if colon else text}' does not exist",
+        "file.h5:dataset, x.zarr, a.tif or a folder of sections",
+        f"check the path (looked from {Path.cwd()})",
+    )
+
+
+def inferred_kind(dtype: npt.DTypeLike, attrs: Mapping[str, Any], name: str) -> str:
+    """The kind of an array that does not state one.
+
+    `offsets` mean affinities; bool a mask; integers of 32 bits or more, or integers under a name such as `labels` or
+    `neuron_ids`, are labels; all else is an image.
+    """
+    dtype = np.dtype(dtype)
+    if "offsets" in attrs:
+        return "affinities"
+    if dtype.kind == "b":
+        return "mask"
+    words = set(re.findall(r"[a-z]+", re.split(r"[:/\\]", name.rstrip("/"))[-1].lower()))
+    if dtype.kind in "ui" and (dtype.itemsize >= 4 or words & _LABEL_WORDS):
+        return "labels"
+    return "image"
+
+
+def require_kind(volume: Volume, kind: str) -> Volume:
+    """The volume, known to be of this kind.
+
+    A kind that was only inferred gives way where the data type allows it, so that 8-bit labels under any name can be
+    used as labels; but what looks like labels is never taken as an image.
+
+    Raises
+    ------
+    InputError
+        If it is something else.
+    """
+    if volume.kind == kind:
+        return volume
+    whole_numbers = volume.dtype.kind in "uib"
+    if not volume.kind_stated and kind in ("labels", "mask") and whole_numbers and volume.kind != "affinities":
+        return volume.with_kind(kind)
+    why = "stated" if volume.kind_stated else f"inferred from its type {volume.dtype} and name"
+    raise InputError(
+        f"{volume.name} holds {volume.kind} ({why})",
+        kind,
+        f"give the {kind} here, or, if that is what it is, set its attribute kind='{kind}'",
+    )
+
+
+def require_same_grid(image: Volume, labels: Volume) -> None:
+    """Check that labels belong to an image: equal voxel size, and the same box (or a stated offset inside it).
+
+    Raises
+    ------
+    GeometryError
+        If they do not.
+    """
+    pair = f"{image.name} and {labels.name}"
+    if not same_voxel_size(image.voxel_size, labels.voxel_size):
+        raise GeometryError(
+            f"{pair} have voxel sizes {image.voxel_size} and {labels.voxel_size} nm",
+            "equal voxel sizes",
+            "correct the metadata, or give --voxel-size z,y,x",
+        )
+    if image.box != labels.box and not (any(labels.offset) and image.box.contains(labels.box)):
+        raise GeometryError(
+            f"{pair} have shapes {image.box.shape} at {image.box.start} and {labels.box.shape} at {labels.box.start}",
+            "the same shape and place, or labels with an 'offset' (nm) that puts them inside the image",
+        )
+
+
+def check_finite(array: npt.NDArray[Any], name: str) -> None:
+    """Refuse NaN and infinity, which would spread through a network.
+
+    Raises
+    ------
+    InputError
+        If there are any; says how many and where the first one is.
+    """
+    if array.dtype.kind != "f" or np.isfinite(array).all():
+        return
+    bad = ~np.isfinite(array)
+    first = tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), array.shape))
+    raise InputError(
+        f"{name}: {int(bad.sum())} values are NaN or infinite, the first at index {first}",
+        "finite values",
+        "replace them, for example with numpy.nan_to_num",
+    )
+
+
+def _believed(stored: Stored, voxel_size: Sequence[float] | None, axes: str | None, kind: str | None) -> Volume:
+    """Turn what a format found into a `Volume`, refusing what is unknown or impossible."""
+    attrs, name = dict(stored.attrs), stored.name
+    said = attrs.get("kind")
+    if said is not None and said not in KINDS:
+        # other people's files describe the content in words here; that states no kind of ours
+        attrs["kind_text"], said = said, None
+    have = stored_axes(stored, axes, kind or said)
+    want = "czyx" if "c" in have and (stored.array.shape[have.index("c")] > 1 or "offsets" in attrs) else "zyx"
+    array = stored.array if have == want else Arranged(stored.array, have, want)
+    size = voxel_size if voxel_size is not None else attrs.get("resolution")
+    if size is None:
+        raise GeometryError(
+            f"{name} does not state its voxel size",
+            "an attribute 'resolution' in nm, z, y, x (or the format's own metadata)",
+            "give --voxel-size z,y,x, for example --voxel-size 40,4,4",
+        )
+    if len(size) != 3 or any(not v > 0 for v in size):
+        raise GeometryError(
+            f"{name}: a voxel size of {list(size)}", "three positive numbers z, y, x in nm", "give --voxel-size z,y,x"
+        )
+    return Volume(array, size, attrs.get("offset") or (0, 0, 0), want, kind or said, attrs=attrs, name=name)
+
+
+def _check_dtype(volume: Volume) -> None:
+    dtype, kind = volume.dtype, volume.kind
+    if kind not in KINDS:
+        raise InputError(f"{volume.name}: kind '{kind}'", "one of " + ", ".join(KINDS))
+    allowed = {"labels": "uib", "mask": "uib"}.get(kind, "uif")
+    if dtype.kind not in allowed or dtype.itemsize > 8:
+        what = "integers" if "f" not in allowed else "integers or floats of at most 64 bits"
+        raise InputError(f"{volume.name}: {kind} of type {dtype}", what, "convert it, or state another kind")
+
+
+def _format(name: str) -> Format:
+    handler: Format = FORMATS.resolve(name)
+    return handler
