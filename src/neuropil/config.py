@@ -123,11 +123,12 @@ class TrainConfig(Settings):
 class PredictConfig(Settings):
     """Tiled prediction."""
 
-    tile: Offset | None = None
-    overlap: Offset | None = None
-    block: Offset | None = None
-    tta: Literal["none", "flips", "full"] = "none"
+    tile: Offset | None = Field(None, description="voxels z, y, x; chosen from voxel size and network when empty")
+    overlap: Offset | None = Field(None, description="voxels that neighbouring tiles share")
+    block: Offset = Field((128, 128, 128), description="voxels written at once, a whole shard of the output")
+    tta: Literal["none", "flips", "full"] = Field("none", description="average over mirrored and exchanged axes")
     batch: int = Field(1, ge=1)
+    memory_gb: float = Field(2.0, gt=0, description="what buffers may take; wide volumes are worked in columns")
 
 
 class FragmentsConfig(Settings):
@@ -158,6 +159,8 @@ class SegmentConfig(Settings):
     bias: tuple[float, ...] = Field((), description="added to the logit of each channel; calibrated, from the run")
     min_size: int = Field(0, ge=0, description="voxels; smaller objects join their best neighbour or vanish")
     strides: Offset = Field((1, 1, 1), description="mutex: use long-range edges on this grid of voxels only")
+    calibrate_bias: bool = Field(True, description="try fitted channel biases on what a run holds back")
+    objective: Literal["voi", "cremi"] = Field("voi", description="score that calibration minimises")
     fragments: FragmentsConfig = FragmentsConfig()
 
 
@@ -190,13 +193,12 @@ def load_config(recipe: str | Path, overrides: Iterable[str] = ()) -> Config:
     ConfigError
         If the recipe is unknown, a key does not exist (the nearest one is named), or a value does not fit.
     """
-    values = {"recipe": str(recipe), **_read_recipe(recipe)}
-    for override in overrides:
-        key, sign, text = override.partition("=")
-        if not sign:
-            raise ConfigError(f"--set {override}", "key=value, for example train.steps=100")
-        _assign(values, key.strip(), text)
-    return parse_config(values)
+    return parse_config(_with_overrides({"recipe": str(recipe), **_read_recipe(recipe)}, overrides))
+
+
+def override(config: Config, overrides: Iterable[str]) -> Config:
+    """Apply `a.b=value` overrides to settings; see `load_config` for the errors."""
+    return parse_config(_with_overrides(config.model_dump(mode="json"), overrides))
 
 
 def parse_config(values: Mapping[str, Any]) -> Config:
@@ -223,6 +225,15 @@ def _read_recipe(recipe: str | Path) -> dict[str, Any]:
         raise ConfigError(f"recipe '{recipe}' is not YAML: {error}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"recipe '{recipe}' holds a {type(values).__name__}", "keys such as train: {steps: 100}")
+    return values
+
+
+def _with_overrides(values: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    for words in overrides:
+        key, sign, text = words.partition("=")
+        if not sign:
+            raise ConfigError(f"--set {words}", "key=value, for example train.steps=100")
+        _assign(values, key.strip(), text)
     return values
 
 

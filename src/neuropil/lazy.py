@@ -1,15 +1,22 @@
-"""Lazy arrays, and views of them: a window of one, and one with its axes arranged as z, y, x."""
+"""What a format hands to `neuropil.volume`: lazy arrays, views of them, and what their axes and kind can mean."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from neuropil.errors import GeometryError
+
+if TYPE_CHECKING:
+    from neuropil.volume import Volume
+
+_LABEL_WORDS = {"label", "labels", "ids", "seg", "segmentation", "supervoxels", "groundtruth", "instances"}
 
 
 class Array(Protocol):
@@ -34,6 +41,22 @@ class Stored:
     array: Array
     attrs: dict[str, Any]
     name: str
+
+
+class Format(Protocol):
+    """One file format; `neuropil.registry.FORMATS` names those that there are."""
+
+    name: str
+    suffixes: tuple[str, ...]
+
+    def matches(self, path: Path) -> bool:
+        """Whether the existing `path` is of this format."""
+
+    def open(self, path: Path, inner: str) -> Stored:
+        """Open an array (`inner` names it inside the file) for reading."""
+
+    def save(self, path: Path, inner: str, volume: Volume) -> None:
+        """Write a volume, whole or not at all."""
 
 
 @dataclass(frozen=True)
@@ -113,5 +136,26 @@ def stored_axes(stored: Stored, axes: str | None, kind: str | None) -> str:
     if len(letters) != ndim or len(set(letters)) != ndim or not {"y", "x"} <= set(letters):
         raise GeometryError(f"{got} states axes '{text}'", f"{ndim} different letters of 't', 'c', 'z', 'y', 'x'", how)
     if "t" in letters and stored.array.shape[letters.index("t")] != 1:
-        raise GeometryError(f"{got} is a time series (axes '{letters}')", "one time point", "save one time point")
+        raise GeometryError(
+            f"{got} is a time series (axes '{letters}')",
+            "one time point",
+            "save one time point, or open it with axes= if 't' is really z",
+        )
     return letters
+
+
+def inferred_kind(dtype: npt.DTypeLike, attrs: Mapping[str, Any], name: str) -> str:
+    """The kind of an array that does not state one.
+
+    `offsets` mean affinities; bool a mask; integers of 32 bits or more, or integers under a name such as `labels` or
+    `neuron_ids`, are labels; all else is an image.
+    """
+    dtype = np.dtype(dtype)
+    if "offsets" in attrs:
+        return "affinities"
+    if dtype.kind == "b":
+        return "mask"
+    words = set(re.findall(r"[a-z]+", re.split(r"[:/\\]", name.rstrip("/"))[-1].lower()))
+    if dtype.kind in "ui" and (dtype.itemsize >= 4 or words & _LABEL_WORDS):
+        return "labels"
+    return "image"

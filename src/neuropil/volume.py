@@ -9,40 +9,22 @@ and name (see `inferred_kind`), which `require_kind` may overrule. Nothing else 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from neuropil.errors import GeometryError, InputError, VolumeError
 from neuropil.geometry import Block, Box, Float3, Int3, same_voxel_size
-from neuropil.lazy import Array, Arranged, Stored, Window, stored_axes
+from neuropil.lazy import Arranged, Array, Format, Stored, Window, inferred_kind, stored_axes
 from neuropil.registry import FORMATS
 
 KINDS = ("image", "labels", "affinities", "mask")
 #: Ids that CREMI gives to "background" and "ignore": never objects.
 IGNORED_IDS = (2**64 - 1, 2**64 - 2)
-_LABEL_WORDS = {"label", "labels", "ids", "seg", "segmentation", "supervoxels", "groundtruth", "instances"}
 _OWN_ATTRS = ("resolution", "offset", "axes", "kind")
-
-
-class Format(Protocol):
-    """One file format; `neuropil.registry.FORMATS` names those that there are."""
-
-    name: str
-    suffixes: tuple[str, ...]
-
-    def matches(self, path: Path) -> bool:
-        """Whether the existing `path` is of this format."""
-
-    def open(self, path: Path, inner: str) -> Stored:
-        """Open an array (`inner` names it inside the file) for reading."""
-
-    def save(self, path: Path, inner: str, volume: Volume) -> None:
-        """Write a volume, whole or not at all."""
 
 
 class Volume:
@@ -156,7 +138,8 @@ class Volume:
         VolumeError
             If the file cannot be read there.
         """
-        data = np.array(self.array[self._key(box)], dtype=self.dtype, order="C")
+        # an array in memory gives views, which the caller could change by mistake: take what is ours, copy the rest
+        data = np.require(self.array[self._key(box)], self.dtype, ["C", "O", "W", "E"])
         if self.kind == "labels" and self.dtype.kind == "i" and data.size and data.min() < 0:
             raise InputError(
                 f"{self.name}: label {data.min()} in {box.start}..{box.stop}",
@@ -235,7 +218,9 @@ class Volume:
         )
 
     def _key(self, box: Box) -> tuple[slice, ...]:
-        if not self.box.contains(box):
+        common = self.box.intersected(box)
+        # compared by place: metadata may round the voxel size of one of them
+        if (common.start, common.stop) != (box.start, box.stop):
             raise GeometryError(
                 f"{self.name}: box {box.start}..{box.stop}", f"a box inside {self.box.start}..{self.box.stop}"
             )
@@ -307,23 +292,6 @@ def split_url(url: str | os.PathLike[str]) -> tuple[Path, str]:
     )
 
 
-def inferred_kind(dtype: npt.DTypeLike, attrs: Mapping[str, Any], name: str) -> str:
-    """The kind of an array that does not state one.
-
-    `offsets` mean affinities; bool a mask; integers of 32 bits or more, or integers under a name such as `labels` or
-    `neuron_ids`, are labels; all else is an image.
-    """
-    dtype = np.dtype(dtype)
-    if "offsets" in attrs:
-        return "affinities"
-    if dtype.kind == "b":
-        return "mask"
-    words = set(re.findall(r"[a-z]+", re.split(r"[:/\\]", name.rstrip("/"))[-1].lower()))
-    if dtype.kind in "ui" and (dtype.itemsize >= 4 or words & _LABEL_WORDS):
-        return "labels"
-    return "image"
-
-
 def require_kind(volume: Volume, kind: str) -> Volume:
     """The volume, known to be of this kind.
 
@@ -363,7 +331,9 @@ def require_same_grid(image: Volume, labels: Volume) -> None:
             "equal voxel sizes",
             "correct the metadata, or give --voxel-size z,y,x",
         )
-    if image.box != labels.box and not (any(labels.offset) and image.box.contains(labels.box)):
+    inside = image.box.intersected(labels.box)
+    same = (image.box.start, image.box.stop) == (labels.box.start, labels.box.stop)
+    if not same and not (any(labels.offset) and (inside.start, inside.stop) == (labels.box.start, labels.box.stop)):
         raise GeometryError(
             f"{pair} have shapes {image.box.shape} at {image.box.start} and {labels.box.shape} at {labels.box.start}",
             "the same shape and place, or labels with an 'offset' (nm) that puts them inside the image",

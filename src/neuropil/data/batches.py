@@ -27,7 +27,7 @@ _MOST_PROCESSES = 8
 
 @dataclass(frozen=True)
 class Order:
-    """Which samples make which batch: batch k of process `rank` holds samples ``(k * world + rank) * size + 0..size-1``.
+    """Which samples make which batch: batch k of process `rank` begins at sample ``(k * world + rank) * size``.
 
     Parameters
     ----------
@@ -52,9 +52,7 @@ class Order:
             yield list(range(begin, begin + self.size))
 
 
-def make_loader(
-    sampler: Sampler, order: Order, config: DataConfig, *, pin_memory: bool = False
-) -> Iterable[Batch]:
+def make_loader(sampler: Sampler, order: Order, config: DataConfig, *, pin_memory: bool = False) -> Iterable[Batch]:
     """Batches of training samples.
 
     Parameters
@@ -75,7 +73,7 @@ def make_loader(
     """
     workers, processes = _resolve_workers(sampler, config)
     if processes:
-        # cached volumes are shared by fork; a file opened here must not be used in a forked child, so those are re-opened
+        # cached volumes are shared by fork; files that are open here must be opened again in the child
         return DataLoader(
             _Samples(sampler),
             batch_sampler=order,  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from neuropil.errors import InputError
 from neuropil.geometry import Box, Int3
+from neuropil.volume import check_finite
 
 if TYPE_CHECKING:
     from neuropil.config import DataConfig
@@ -43,7 +44,7 @@ class Normaliser:
     """The line ``(value - low) / (high - low)``, clipped softly beyond 0..1.
 
     It is fitted once for each volume, never for each crop: a crop of pure cytoplasm must stay grey. When a new volume
-    is predicted its own line is fitted by the same `kind`, which is what makes volumes of different exposure comparable.
+    is predicted its own line is fitted in the same way, which makes volumes of different exposure comparable.
     """
 
     kind: str
@@ -53,9 +54,10 @@ class Normaliser:
     def __call__(self, values: npt.NDArray[Any]) -> Image:
         """Normalise an array of any shape to float32."""
         scale = 1.0 / (self.high - self.low)
-        out = np.multiply(values, np.float32(scale), dtype=np.float32)
+        out: Image = np.multiply(values, np.float32(scale), dtype=np.float32)
         out -= np.float32(self.low * scale)
-        return np.clip(out, *_CLIP, out=out)
+        np.clip(out, *_CLIP, out=out)
+        return out
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -87,11 +89,12 @@ def fit_normaliser(volume: Readable, config: DataConfig, box: Box | None = None)
     """
     values = np.concatenate([part.ravel() for part in _sampled(volume, volume.box if box is None else box)])
     name = getattr(volume, "name", "image")
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise InputError(f"{name} holds NaN or infinite values", "finite grey values", "replace them, e.g. by 0")
+    check_finite(values, name)
     low, high = _ends(values, config, name)
     if not high > low:
-        raise InputError(f"{name} has one grey value only ({low:g})", "an image with contrast", "is it the right dataset?")
+        raise InputError(
+            f"{name} has one grey value only ({low:g})", "an image with contrast", "is it the right dataset?"
+        )
     return Normaliser(config.normalise, low, high)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,7 @@ from neuropil.data.normalise import Normaliser, Readable, fit_normaliser, probes
 from neuropil.data.targets import affinity_targets, context_for, known_labels, widened
 from neuropil.errors import GeometryError, InputError
 from neuropil.geometry import Box, Float3, Int3, same_voxel_size
-
-if TYPE_CHECKING:
-    from neuropil.volume import Volume
+from neuropil.volume import Volume, check_finite, require_kind, require_same_grid
 
 Sample = dict[str, npt.NDArray[Any]]
 
@@ -30,7 +28,7 @@ Sample = dict[str, npt.NDArray[Any]]
 _TRIES = 16
 #: Voxels along each axis that are skipped when the labelled share of a place is estimated.
 _STRIDE: Int3 = (2, 4, 4)
-#: Cells in which labelled voxels are counted, and how many of them (cubed) are looked at in volumes that are not cached.
+#: Cells in which labelled voxels are counted, and how many along each axis are looked at where nothing is cached.
 _CELL: Int3 = (16, 32, 32)
 _PROBES = 5
 
@@ -103,7 +101,7 @@ def split_region(box: Box, config: DataConfig) -> tuple[Box, Box | None]:
     box
         The labels.
     config
-        `validation` is the slab's share and `validation_axis` the axis it is cut from ('auto': the one with most voxels).
+        `validation` is the slab's share and `validation_axis` the axis it is cut from (auto: the one with most voxels).
     """
     if config.validation == 0:
         return box, None
@@ -139,16 +137,16 @@ def prepare(
     Raises
     ------
     InputError
-        If there are no volumes, labels are not integers or empty, or an image looks like labels.
+        If there are no volumes, labels are empty, either is not what it should be, or grey values are not finite.
     GeometryError
         If voxel sizes differ, or labels do not lie within their image.
     """
     if not pairs:
         raise InputError("no training volumes", "at least one image with labels")
     sources, room = [], int(config.cache_gb * 2**30)
-    for i, (image, labels) in enumerate(pairs):
-        _check(image, labels, pairs[0][0].voxel_size)
-        region = labels.box.intersected(image.box)
+    for i, pair in enumerate(pairs):
+        image, labels = _checked(*pair, pairs[0][0].voxel_size)
+        region = labels.box
         if regions is not None and (chosen := regions[i]) is not None:
             region = region.intersected(chosen)
         normaliser = normalisers[i] if normalisers is not None else fit_normaliser(image, config)
@@ -166,6 +164,7 @@ def _source(
     pixels: Readable = image
     if cached:
         pixels = InMemory(image.read(image.box), image.box)
+        check_finite(pixels.array, image.name)
         ids, valid = known.read(region)
         known = replace(known, ids=InMemory(ids, region), annotated=InMemory(valid, region))
         cells = [b.write for b in region.blocks(_CELL)]
@@ -188,31 +187,22 @@ def _labelled(labels: KnownLabels, box: Box) -> npt.NDArray[np.bool_]:
     return valid & (ids > 0)
 
 
-def _check(image: Volume, labels: Volume, voxel_size: Float3) -> None:
-    for volume in (image, labels):
-        if volume.axes != "zyx":
-            raise InputError(f"'{volume.name}' with axes '{volume.axes}'", "axes 'zyx' for training")
-        if not same_voxel_size(volume.voxel_size, voxel_size):
-            raise GeometryError(
-                f"'{volume.name}' with voxel size {volume.voxel_size} nm beside {voxel_size} nm",
-                "one voxel size for all training volumes",
-                "resample, train separately, or give --voxel-size if the metadata is wrong",
-            )
-    if labels.dtype.kind not in "ui":
-        raise InputError(f"labels '{labels.name}' of type {labels.dtype}", "integer object ids", "is it the image?")
-    if image.kind not in ("image",) or (image.dtype.kind in "ui" and image.dtype.itemsize > 2):
+def _checked(image: Volume, labels: Volume, voxel_size: Float3) -> tuple[Volume, Volume]:
+    image, labels = require_kind(image, "image"), require_kind(labels, "labels")
+    require_same_grid(image, labels)
+    if image.axes != "zyx" or labels.axes != "zyx":
         raise InputError(
-            f"image '{image.name}' of kind {image.kind} and type {image.dtype}",
-            "grey values (uint8, uint16 or float)",
-            "are image and labels exchanged?",
+            f"'{image.name}' and '{labels.name}' with axes '{image.axes}' and '{labels.axes}'",
+            "axes 'zyx' for training",
+            "store one channel by itself",
         )
-    if image.box.intersected(labels.box).size == 0:
+    if not same_voxel_size(image.voxel_size, voxel_size):
         raise GeometryError(
-            f"labels '{labels.name}' at {labels.box.start}..{labels.box.stop} outside their image at "
-            f"{image.box.start}..{image.box.stop}",
-            "labels within the image (voxels, from the offset attribute)",
-            "check the offset of both",
+            f"'{image.name}' with voxel size {image.voxel_size} nm beside {voxel_size} nm",
+            "one voxel size for all training volumes",
+            "resample, train separately, or give --voxel-size if the metadata is wrong",
         )
+    return image, labels
 
 
 class Sampler:
@@ -257,7 +247,7 @@ class Sampler:
         return {"image": image[None], "affinities": affinities, "valid": known.view(np.uint8)}
 
     def _place(self, which: int, rng: np.random.Generator) -> Box:
-        """A place of the crop with enough labels; where those are rare, one around a spot that is known to have some."""
+        """A place with enough labels; where those are rare, one around a spot that is known to have some."""
         source, (low, high) = self.sources[which], self._starts[which]
         best, most = None, -1.0
         for attempt in range(_TRIES + 1):
@@ -308,11 +298,13 @@ def read_for(
 ) -> tuple[Image, npt.NDArray[np.uint32], npt.NDArray[np.bool_]]:
     """Read what a plan needs to fill a place.
 
-    What lies outside the image is reflected into view; there, and outside the source's region, labels are 0 and not valid.
+    What lies outside the image is reflected into view. Outside the source's region labels are 0 and not valid.
     """
     image = source.normaliser(_read_reflected(source.image, _grown(place, plan.image_halo)))
     if source.image.box.size and not np.isfinite(image.sum()):
-        raise InputError(f"NaN or infinite grey values near {place.start}", "finite grey values", "replace them, e.g. by 0")
+        raise InputError(
+            f"NaN or infinite grey values near {place.start}", "finite grey values", "replace them, e.g. by 0"
+        )
     wanted = _grown(place, plan.label_halo)
     known = wanted.intersected(source.region)
     if known == wanted:
@@ -330,9 +322,7 @@ def _read_reflected(image: Readable, box: Box) -> npt.NDArray[Any]:
     values = image.read(inside)
     if inside == box:
         return values
-    pads = [
-        (a - b, d - c) for a, b, c, d in zip(inside.start, box.start, inside.stop, box.stop, strict=True)
-    ]
+    pads = [(a - b, d - c) for a, b, c, d in zip(inside.start, box.start, inside.stop, box.stop, strict=True)]
     return np.pad(values, pads, mode="reflect")
 
 

@@ -10,9 +10,10 @@ import numpy.typing as npt
 from neuropil.affinities import Offsets, affinities_from_labels
 from neuropil.data.augment.base import Halo, compiled
 from neuropil.geometry import Int3
+from neuropil.volume import IGNORED_IDS
 
-#: CREMI's background and ignore values; they never count as objects.
-_IGNORED_FROM = np.uint64(2**64 - 2)
+#: From here on up, uint64 values say "background" or "ignore".
+_IGNORED_FROM = np.uint64(min(IGNORED_IDS))
 
 
 def known_labels(labels_ZYX: npt.NDArray[Any]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.bool_]]:
@@ -62,12 +63,21 @@ def affinity_targets(
     affinities, valid
         (C, Z, Y, X) of the crop alone. An edge is valid where both its ends are annotated and were read.
     """
-    inner = (slice(None), *(slice(a, n - b) for n, (a, b) in zip(labels_ZYX.shape, context, strict=True)))
-    affinities, known = affinities_from_labels(labels_ZYX, offsets)
-    if not valid_ZYX.all():
-        # an edge of a mask with itself is 1 exactly where both ends are inside the mask
-        known = affinities_from_labels(valid_ZYX.view(np.uint8), offsets)[0].view(np.bool_)
-    return np.ascontiguousarray(affinities[inner]), np.ascontiguousarray(known[inner])
+    core = [(a, n - b) for n, (a, b) in zip(labels_ZYX.shape, context, strict=True)]
+    shape = (len(offsets), *(b - a for a, b in core))
+    affinities, known = np.empty(shape, np.uint8), np.empty(shape, np.bool_)
+    all_valid = bool(valid_ZYX.all())
+    for c, offset in enumerate(offsets):
+        # channel by channel, and no more of the context than its edges reach: this stays in the processor's cache
+        begins = [max(0, a + min(0, o)) for (a, _), o in zip(core, offset, strict=True)]
+        part = tuple(slice(s, b + max(0, o)) for s, (_, b), o in zip(begins, core, offset, strict=True))
+        inner = tuple(slice(a - s, b - s) for s, (a, b) in zip(begins, core, strict=True))
+        same, ends_read = affinities_from_labels(labels_ZYX[part], (offset,))
+        if not all_valid:
+            # an edge of a mask with itself is 1 exactly where both ends are inside the mask
+            ends_read = affinities_from_labels(valid_ZYX[part].view(np.uint8), (offset,))[0].view(np.bool_)
+        affinities[c], known[c] = same[0][inner], ends_read[0][inner]
+    return affinities, known
 
 
 def widened(

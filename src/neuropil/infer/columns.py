@@ -32,8 +32,8 @@ def memory_estimate(plan: TilePlan, channels: int, column: Box, block: Int3, bat
     section = column.shape[1] * column.shape[2]
     depth = plan.tile[0]
     staged = 2 * min(block[0], column.shape[0])  # uint8: one row of blocks being filled, one being written
-    # float32: the sum, the part of it that is kept, one scaled channel; uint8: the finished row
-    summed = 4 * (channels * (depth + plan.overlap[0]) + depth) + channels * depth
+    # float32: the sum, the part of it that is kept, three scaled sections; uint8: the finished row
+    summed = 4 * channels * (depth + plan.overlap[0] + 3) + channels * depth
     wide = [plan.step[a] * (len(plan.touching(a, column.start[a], column.stop[a])) - 1) + plan.tile[a] for a in (1, 2)]
     slabs = 3 * itemsize * depth * wide[0] * wide[1]  # as stored, reflected, and the one still in use
     tiles = 4 * batch * math.prod(plan.tile) * (2 * 2 + 4 * channels)  # two batches ahead; prediction and its blend

@@ -39,8 +39,8 @@ class PredictSettings:
     multiple_of
         What the network's input shape must be divisible by (its stride).
     block
-        What is written at once, counted from the volume's first voxel: a multiple of the output's `write_unit`. A volume
-        too wide for the memory is cut along these blocks.
+        What is written at once, counted from the volume's first voxel: a multiple of the output's `write_unit`; None
+        takes the `write_unit`, or the tile where the output has none. Volumes too wide for the memory are cut there.
     memory_bytes
         What all buffers together may take; the network's own activations and a result in memory not counted.
     tta, batch
@@ -54,7 +54,7 @@ class PredictSettings:
     tile: Int3
     overlap: Int3
     multiple_of: Int3
-    block: Int3
+    block: Int3 | None
     memory_bytes: int
     tta: Mode
     batch: int
@@ -66,7 +66,7 @@ class PredictSettings:
             raise InputError(f"precision '{self.precision}'", "bf16 or fp32")
         if self.batch < 1:
             raise InputError(f"a batch of {self.batch} tiles", "at least one", "set predict.batch")
-        if min(self.block) < 1:
+        if self.block is not None and min(self.block) < 1:
             raise InputError(f"blocks of {self.block}", "three positive integers", "set predict.block")
 
 
@@ -109,10 +109,11 @@ def predict_volume(
     if out is not None:
         _check_output(out, image, len(offsets))
     result = np.empty((len(offsets), *image.box.shape), np.uint8) if out is None else out
+    block = settings.block or (out.write_unit if out is not None and max(out.write_unit) > 1 else plan.tile)
     columns = plan_columns(
         plan,
         len(offsets),
-        settings.block,
+        block,
         batch=settings.batch,
         itemsize=image.dtype.itemsize,
         memory_bytes=settings.memory_bytes,
@@ -124,7 +125,7 @@ def predict_volume(
         for column in columns:
             rolling = RollingSum(plan, offsets, column, predictor.device)
             batches = tile_batches(image, plan, column, settings.batch, normalise)
-            with _writer(result, image.box, column, settings.block) as writer:
+            with _writer(result, image.box, column, block) as writer:
                 for z, rows in _finished_rows(predictor, batches, rolling, finished):
                     writer.push(z, rows)
     finally:

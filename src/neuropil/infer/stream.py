@@ -23,6 +23,9 @@ from neuropil.volume import Volume, check_finite
 Normalise = Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]
 Item = TypeVar("Item")
 
+#: Values that are blended at a time on a CPU, so that they stay in its cache.
+_CACHED = 2**17
+
 
 def reflected_index(start: int, stop: int, low: int, high: int) -> npt.NDArray[np.intp]:
     """Where to read ``start <= v < stop`` from data in ``low <= v < high``, mirrored at its first and last voxel.
@@ -112,22 +115,27 @@ class RollingSum:
         ]
         self.rows = plan.touching(0, column.start[0], column.stop[0])
         self.row = self.rows.start
-        self.sum_CZYX = torch.zeros((len(offsets), plan.tile[0], *column.shape[1:]), device=device)
+        # channels last, as the fast networks put them out: the sum is most of the work beside the network
+        self.sum_ZYXC = torch.zeros((plan.tile[0], *column.shape[1:], len(offsets)), device=device)
 
     def add(self, index: Int3, probability_CZYX: torch.Tensor) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
         """Add a tile; first hand out, as (first z, (C, z, Y, X) uint8), what no later tile will change."""
         while self.row < index[0]:
             yield self._finished_row()
         tile = self.plan.tile_box(index)
-        part = tile.intersected(
-            Box((tile.start[0], *self.column.start[1:]), (tile.stop[0], *self.column.stop[1:]), tile.voxel_size)
-        )
+        (_, y0, x0), (_, y1, x1) = self.column.start, self.column.stop
+        part = tile.intersected(Box((tile.start[0], y0, x0), (tile.stop[0], y1, x1), tile.voxel_size))
         _, ys, xs = part.slices(tile.start)
-        weight_z, weight_y, weight_x = (p[i] for p, i in zip(self.profiles, index, strict=True))
-        plane = weight_y[:, ys, None] * weight_x[:, None, xs]
-        weighted = probability_CZYX[:, :, ys, xs] * weight_z[:, :, None, None]
-        _, ys, xs = part.slices((tile.start[0], *self.column.start[1:]))
-        self.sum_CZYX[:, :, ys, xs] += weighted.mul_(plane[:, None])
+        weight_z, weight_y, weight_x = (p[i].T for p, i in zip(self.profiles, index, strict=True))
+        plane = weight_y[ys, None] * weight_x[xs]
+        tile_ZYXC = probability_CZYX.permute(1, 2, 3, 0)[:, ys, xs]
+        _, ys, xs = part.slices((tile.start[0], y0, x0))
+        target_ZYXC = self.sum_ZYXC[:, ys, xs]
+        depth = max(1, _CACHED // plane.numel()) if plane.device.type == "cpu" else len(weight_z)
+        for z in range(0, len(weight_z), depth):
+            weight = plane * weight_z[z : z + depth, None, None]
+            # two operations, not one: a fused one may round differently at the rim of a column
+            target_ZYXC[z : z + depth] += weight.mul_(tile_ZYXC[z : z + depth])
 
     def finish(self) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
         """Hand out what is left."""
@@ -140,32 +148,34 @@ class RollingSum:
         depth = self.plan.tile[0] if last else self.plan.step[0]
         low = max(0, self.column.start[0] - start)
         high = min(depth, self.column.stop[0] - start)
-        done = as_uint8(self.sum_CZYX[:, low:high])
+        done = as_uint8(self.sum_ZYXC[low:high])
         if not last:
-            kept = self.sum_CZYX[:, depth:].clone()
-            self.sum_CZYX[:, : kept.shape[1]] = kept
-            self.sum_CZYX[:, kept.shape[1] :] = 0
+            kept = self.sum_ZYXC[depth:].clone()
+            self.sum_ZYXC[: len(kept)] = kept
+            self.sum_ZYXC[len(kept) :] = 0
         self.row += 1
         return start + low, done
 
 
-def as_uint8(probability: torch.Tensor) -> npt.NDArray[np.uint8]:
-    """round(255·p), on the host.
+def as_uint8(probability_ZYXC: torch.Tensor) -> npt.NDArray[np.uint8]:
+    """round(255·p) as (C, Z, Y, X), on the host.
 
     Raises
     ------
     InputError
         If a probability is NaN: the network's weights or its precision are broken.
     """
-    out = np.empty(tuple(probability.shape), np.uint8)
-    for c, channel in enumerate(probability):  # one at a time: the scaled copy is the largest temporary
-        if bool(torch.isnan(channel).any()):
+    z, y, x, c = probability_ZYXC.shape
+    out = np.empty((c, z, y, x), np.uint8)
+    for section, values_YXC in enumerate(probability_ZYXC):
+        if bool(torch.isnan(values_YXC).any()):
             raise InputError(
-                f"the network predicts NaN in channel {c}",
+                "the network predicts NaN",
                 "finite logits",
                 "use precision fp32, or train again with a lower learning rate",
             )
-        out[c] = (channel * 255).round_().clamp_(0, 255).to(torch.uint8).cpu().numpy()
+        rounded = (values_YXC * 255).round_().clamp_(0, 255).to(torch.uint8)
+        out[:, section] = rounded.permute(2, 0, 1).cpu().numpy()
     return out
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from neuropil.errors import GeometryError, InputError
@@ -13,7 +12,7 @@ from neuropil.geometry import Box, Float3, Int3, same_voxel_size
 from neuropil.metrics.border import border_mask
 from neuropil.metrics.overlap import Contingency, PairCounter, contingency
 from neuropil.metrics.partition import convention_named, scores
-from neuropil.volume import Volume
+from neuropil.volume import Volume, require_kind
 
 
 def evaluate_arrays(
@@ -105,13 +104,10 @@ def _margin(ignore_border_nm: float | None, voxel_size: Float3) -> Int3:
 
 
 def _common_box(truth: Volume, pred: Volume) -> Box:
-    for name, volume in (("truth", truth), ("prediction", pred)):
-        if len(volume.shape) != 3 or np.dtype(volume.dtype).kind not in "iub":
-            raise InputError(
-                f"{name} '{volume.name}' of shape {tuple(volume.shape)} and type {volume.dtype}",
-                "a label volume: three axes, integers",
-                "affinities must be segmented first (neuropil segment)",
-            )
+    truth, pred = (require_kind(volume, "labels") for volume in (truth, pred))
+    for volume in (truth, pred):
+        if volume.ndim != 3:
+            raise GeometryError(f"{volume.name}: labels of shape {volume.shape}", "three axes z, y, x")
     if not same_voxel_size(truth.voxel_size, pred.voxel_size):
         raise GeometryError(
             f"truth '{truth.name}' with voxel size {truth.voxel_size} nm and prediction '{pred.name}' with "

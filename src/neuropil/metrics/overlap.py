@@ -74,6 +74,10 @@ class Contingency:
         renamed = np.where(np.isin(self.pred, np.array(pred, np.uint64)), np.uint64(to), self.pred)
         return _summed(self.truth, renamed, self.voxels, self.excluded)
 
+    def regrouped(self, lookup: NDArray[Any]) -> Contingency:
+        """The table after every predicted id has become `lookup[id]`: what merging fragments does to the scores."""
+        return _summed(self.truth, lookup[self.pred].astype(np.uint64), self.voxels, self.excluded)
+
     def merged(self, other: Contingency) -> Contingency:
         """The table of two disjoint regions together."""
         return _summed(
@@ -237,9 +241,10 @@ def _doubled(keys_t: Any, keys_p: Any, counts: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def _is_valid(valid: Any, i: Any) -> Any:
+    # numba drops the branch that does not fit the argument's type, but only when it is written as if-else
     if valid is None:
         return True
-    else:  # noqa: RET505 -- numba compiles only the branch of the argument's type
+    else:
         return valid[i]
 
 

@@ -16,7 +16,7 @@ from neuropil.errors import GeometryError, InputError
 from neuropil.geometry import Box, Float3, Int3
 from neuropil.metrics.overlap import Ids, weighted_bincount
 from neuropil.skeleton import Skeleton
-from neuropil.volume import Volume
+from neuropil.volume import Volume, require_kind
 
 #: whether more is better, for the scores of `erl`; lengths of the truth and counts of skeletons have no direction.
 HIGHER_IS_BETTER = {"erl_nm": True, "nerl": True, "erl_splits": False, "erl_merges": False}
@@ -85,7 +85,16 @@ def sample_array(
     """The segment id under each node of each skeleton, `OUTSIDE` beyond the array.
 
     Voxel i spans `offset + i·voxel_size` up to the next, in nm; a node takes the label of the voxel that it lies in.
+
+    Raises
+    ------
+    InputError
+        If the array does not hold integer labels.
+    GeometryError
+        If it does not have three axes.
     """
+    if labels_ZYX.dtype.kind not in "iub":
+        raise InputError(f"a segmentation of type {labels_ZYX.dtype}", "integer object ids")
     if labels_ZYX.ndim != 3:
         raise GeometryError(f"labels of shape {labels_ZYX.shape}", "three axes z, y, x")
     sampled = []
@@ -99,7 +108,10 @@ def sample_array(
 
 
 def sample_volume(volume: Volume, skeletons: Sequence[Skeleton], *, block_shape: Int3) -> list[Ids]:
-    """`sample_array` for a volume: reads only the blocks that hold nodes, one at a time."""
+    """`sample_array` for a volume: reads only the blocks that hold nodes, one at a time; the same errors."""
+    volume = require_kind(volume, "labels")
+    if volume.ndim != 3:
+        raise GeometryError(f"{volume.name}: labels of shape {volume.shape}", "three axes z, y, x")
     lengths = [len(s.nodes_nm) for s in skeletons]
     voxels = np.concatenate([np.empty((0, 3), np.int64), *(_voxels(s, volume.voxel_size) for s in skeletons)])
     ids = np.full(len(voxels), OUTSIDE, np.uint64)
@@ -163,8 +175,10 @@ def erl(
     own = np.divide(squares, total, out=np.zeros(count), where=total > 0)
     segments = nodes.segments_per_skeleton()
     runs = tuple(
-        SkeletonRuns(float(total[s]), *map(float, parts[s]), erl_nm=float(own[s]), segments=int(segments[s]))
-        for s in range(count)
+        SkeletonRuns(length, ok, split_nm, merged_nm, omitted_nm, own_nm, met)
+        for length, (ok, split_nm, merged_nm, omitted_nm), own_nm, met in zip(
+            total.tolist(), parts.tolist(), own.tolist(), segments.tolist(), strict=True
+        )
     )
     return ERLResult(
         erl_nm=float(squares.sum() / total.sum()),

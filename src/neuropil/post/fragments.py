@@ -214,28 +214,60 @@ def _in_order(labels, out, n):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _hopeless(edges, level, z, y, x):  # type: ignore[no-untyped-def]
-    """Whether all edges of a voxel are below a level; a voxel without edges is not."""
+def _raise_row(row, out):  # type: ignore[no-untyped-def]
+    for x in range(out.size):
+        out[x] = row[x] if row[x] > out[x] else out[x]
+
+
+@numba.njit(cache=True, nogil=True)
+def _lower_row(row, out):  # type: ignore[no-untyped-def]
+    for x in range(out.size):
+        out[x] = row[x] if row[x] < out[x] else out[x]
+
+
+@numba.njit(cache=True, nogil=True)
+def _best_edges(edges, z, y, out):  # type: ignore[no-untyped-def]
+    """The largest affinity of the (up to six) edges of each voxel of a row; 255 where a voxel has no edge."""
     _, Z, Y, X = edges.shape
-    if Z * Y * X == 1:
-        return False
-    return not (
-        (z > 0 and edges[0, z, y, x] >= level)
-        or (z + 1 < Z and edges[0, z + 1, y, x] >= level)
-        or (y > 0 and edges[1, z, y, x] >= level)
-        or (y + 1 < Y and edges[1, z, y + 1, x] >= level)
-        or (x > 0 and edges[2, z, y, x] >= level)
-        or (x + 1 < X and edges[2, z, y, x + 1] >= level)
-    )
+    out[:] = 255 if Z * Y * X == 1 else 0
+    if X > 1:
+        _raise_row(edges[2, z, y, 1:], out[1:])
+        _raise_row(edges[2, z, y, 1:], out[:-1])
+    if z > 0:
+        _raise_row(edges[0, z, y], out)
+    if z + 1 < Z:
+        _raise_row(edges[0, z + 1, y], out)
+    if y > 0:
+        _raise_row(edges[1, z, y], out)
+    if y + 1 < Y:
+        _raise_row(edges[1, z, y + 1], out)
+
+
+@numba.njit(cache=True, nogil=True)
+def _worst_around(edges, z, y, near, out):  # type: ignore[no-untyped-def]
+    """A lower bound of all edges within the 3 x 3 x 3 voxels around each voxel of a row."""
+    _, Z, Y, X = edges.shape
+    near[:] = 255
+    inner = near[1:-1]
+    for other_z in range(max(0, z - 1), min(Z, z + 2)):
+        for other_y in range(max(0, y - 1), min(Y, y + 2)):
+            for axis in range(3):
+                _lower_row(edges[axis, other_z, other_y], inner)
+    out[:] = 255
+    for shift in range(3):
+        _lower_row(near[shift : shift + X], out)
 
 
 @numba.njit(cache=True, nogil=True)
 def _tissue(edges, level, out):  # type: ignore[no-untyped-def]
+    """Voxels of which at least one edge reaches a level."""
     Z, Y, X = out.shape
+    best = np.empty(X, np.uint8)
     for z in range(Z):
         for y in range(Y):
+            _best_edges(edges, z, y, best)
             for x in range(X):
-                out[z, y, x] = not _hopeless(edges, level, z, y, x)
+                out[z, y, x] = best[x] >= level
 
 
 @numba.njit(cache=True, nogil=True)
@@ -313,6 +345,7 @@ def _ascend(height, edges, reach, level, floor, code):  # type: ignore[no-untype
     """Point each voxel to its highest passable neighbour; `height` is padded by one voxel on all sides."""
     Z, Y, X = code.shape
     best, codes = np.empty(X, np.float32), np.empty(X, np.float32)
+    around, worst, most = np.empty(X + 2, np.uint8), np.empty(X, np.uint8), np.empty(X, np.uint8)
     for z in range(Z):
         for y in range(Y):
             best[:] = -np.inf
@@ -324,13 +357,17 @@ def _ascend(height, edges, reach, level, floor, code):  # type: ignore[no-untype
                     dx = k % 3
                     row = height[z + 1 + dz, y + k // 3 % 3, dx : dx + X]
                     _take_higher(row, np.float32(k), best, codes)
+            _worst_around(edges, z, y, around, worst)
+            _best_edges(edges, z, y, most)
             for x in range(X):
+                code[z, y, x] = np.uint8(codes[x])
+                if worst[x] >= level:
+                    continue  # every path is open, and the voxel is tissue: `level` is not below `floor`
                 k = int(codes[x])
-                if _hopeless(edges, floor, z, y, x):
-                    k = NONE
+                if most[x] < floor:
+                    code[z, y, x] = NONE
                 elif k != SELF and not _passable(edges, level, (k // 9 - 1, k // 3 % 3 - 1, k % 3 - 1), z, y, x):
-                    k = _next_best(height, edges, reach, level, z, y, x)
-                code[z, y, x] = k
+                    code[z, y, x] = _next_best(height, edges, reach, level, z, y, x)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -370,15 +407,12 @@ def _components(code, core, edges, rule, out):  # type: ignore[no-untyped-def]
     """Union of all links, and of core voxels along passable faces; ids in order of first voxel."""
     Z, Y, X = code.shape
     planes, level = rule
-    parent = np.empty(code.size, np.int32)
-    v = 0
-    for z in range(Z):
-        for y in range(Y):
-            for x in range(X):
-                k = int(code[z, y, x])
-                step = 0 if k == NONE else ((k // 9 - 1) * Y + k // 3 % 3 - 1) * X + k % 3 - 1
-                parent[v] = v + step
-                v += 1
+    step = np.zeros(256, np.int32)
+    for k in range(27):
+        step[k] = ((k // 9 - 1) * Y + k // 3 % 3 - 1) * X + k % 3 - 1
+    parent, codes = np.empty(code.size, np.int32), code.ravel()
+    for v in range(parent.size):
+        parent[v] = v + step[codes[v]]
     v = 0
     for z in range(Z):
         for y in range(Y):
@@ -391,7 +425,7 @@ def _components(code, core, edges, rule, out):  # type: ignore[no-untyped-def]
                     if x > 0 and core[z, y, x - 1] and edges[2, z, y, x] >= level and code[z, y, x - 1] != NONE:
                         _join(parent, v, v - 1)
                 v += 1
-    return _numbered(parent, code.ravel(), out.ravel())
+    return _numbered(parent, codes, out.ravel())
 
 
 @numba.njit(cache=True, nogil=True)

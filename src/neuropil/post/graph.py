@@ -184,50 +184,70 @@ def _collect(labels, aff, step, state, grow):  # type: ignore[no-untyped-def]
     (keys, values), sums, counts, used = state
     Z, Y, X = labels.shape
     oz, oy, ox = step[0], step[1], step[2]
-    last_key, last = np.int64(-2), np.int64(-1)
+    first, last = max(0, -ox), min(X, X - ox)
     for z in range(max(0, -oz), min(Z, Z - oz)):
         for y in range(max(0, -oy), min(Y, Y - oy)):
-            here, there, row = labels[z, y], labels[z + oz, y + oy], aff[z, y]
-            for x in range(max(0, -ox), min(X, X - ox)):
-                a, b = np.int64(here[x]), np.int64(there[x + ox])
-                if a == b or a == 0 or b == 0:
-                    continue
-                key = (min(a, b) << 32) | max(a, b)
-                if key != last_key:
-                    i = _slot(keys, key)
-                    if keys[i] == -1:
-                        if not grow:
-                            continue
-                        if 2 * used >= keys.size:
-                            keys, values = _grown(keys, values)
-                            sums, counts = _doubled(sums), _doubled(counts)
-                            i = _slot(keys, key)
-                        keys[i], values[i] = key, used
-                        used += 1
-                    last_key, last = key, values[i]
-                sums[last] += row[x]
-                counts[last] += 1
+            if last > first:
+                # room for a row of new pairs first: the inner loop must not replace its arrays
+                while grow and 2 * (used + X) >= keys.size:
+                    keys, values = _grown(keys, values)
+                    sums, counts = _doubled(sums), _doubled(counts)
+                here, there = labels[z, y, first:last], labels[z + oz, y + oy, first + ox : last + ox]
+                used = _collect_row((here, there, aff[z, y, first:last]), (keys, values), (sums, counts), used, grow)
     return (keys, values), sums, counts, used
 
 
 @numba.njit(cache=True, nogil=True)
+def _collect_row(rows, table, stats, used, grow):  # type: ignore[no-untyped-def]
+    here, there, aff = rows
+    keys, values = table
+    sums, counts = stats
+    last_a, last_b, e = 0, 0, np.int64(0)
+    for x in range(here.size):
+        a, b = here[x], there[x]
+        if a == b or a == 0 or b == 0:
+            continue
+        if a != last_a or b != last_b:
+            key = (np.int64(min(a, b)) << 32) | np.int64(max(a, b))
+            i = _slot(keys, key)
+            if keys[i] == -1:
+                if not grow:
+                    continue
+                keys[i], values[i] = key, used
+                used += 1
+            last_a, last_b, e = a, b, values[i]
+        sums[e] += aff[x]
+        counts[e] += 1
+    return used
+
+
+@numba.njit(cache=True, nogil=True)
 def _scatter(labels, aff, step, table, out):  # type: ignore[no-untyped-def]
-    (keys, numbers), rank = table
-    values, fill = out
     Z, Y, X = labels.shape
     oz, oy, ox = step[0], step[1], step[2]
+    first, last = max(0, -ox), min(X, X - ox)
     for z in range(max(0, -oz), min(Z, Z - oz)):
         for y in range(max(0, -oy), min(Y, Y - oy)):
-            for x in range(max(0, -ox), min(X, X - ox)):
-                a, b = np.int64(labels[z, y, x]), np.int64(labels[z + oz, y + oy, x + ox])
-                if a == b or a == 0 or b == 0:
-                    continue
-                key = (min(a, b) << 32) | max(a, b)
-                i = _slot(keys, key)
-                if keys[i] == key:
-                    e = rank[numbers[i]]
-                    values[fill[e]] = aff[z, y, x]
-                    fill[e] += 1
+            if last > first:
+                here, there = labels[z, y, first:last], labels[z + oz, y + oy, first + ox : last + ox]
+                _scatter_row((here, there, aff[z, y, first:last]), table, out)
+
+
+@numba.njit(cache=True, nogil=True)
+def _scatter_row(rows, table, out):  # type: ignore[no-untyped-def]
+    here, there, aff = rows
+    (keys, numbers), rank = table
+    values, fill = out
+    for x in range(here.size):
+        a, b = here[x], there[x]
+        if a == b or a == 0 or b == 0:
+            continue
+        key = (np.int64(min(a, b)) << 32) | np.int64(max(a, b))
+        i = _slot(keys, key)
+        if keys[i] == key:
+            e = rank[numbers[i]]
+            values[fill[e]] = aff[x]
+            fill[e] += 1
 
 
 @numba.njit(cache=True, nogil=True)

@@ -271,53 +271,86 @@ def _rehashed(keys, ends, alive):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
+def _append(lists, region, half):  # type: ignore[no-untyped-def]
+    head, tail, after, degree = lists
+    after[half] = -1
+    if head[region] < 0:
+        head[region] = half
+    else:
+        after[tail[region]] = half
+    tail[region] = half
+    degree[region] += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _lists(ends, nodes):  # type: ignore[no-untyped-def]
+    """Linked lists of half-edges: 2e + s lies in the list of the region at side s of contact e."""
+    head, tail = np.full(nodes + 1, -1, np.int32), np.full(nodes + 1, -1, np.int32)
+    lists = (head, tail, np.full(2 * ends.shape[0], -1, np.int32), np.zeros(nodes + 1, np.int32))
+    for e in range(ends.shape[0]):
+        for s in range(2):
+            _append(lists, ends[e, s], 2 * e + s)
+    return lists
+
+
+@numba.njit(cache=True, nogil=True)
+def _moved(half, big, contacts, table, lists):  # type: ignore[no-untyped-def]
+    """Move a contact of the vanishing region to the growing one.
+
+    Returns (contact kept, contact that became part of it or -1, unused hash slots taken).
+    """
+    ends, alive = contacts
+    keys, values = table
+    f, side = half >> 1, half & 1
+    other = ends[f, 1 - side]
+    old, _ = _find(keys, ends[f, side], other)
+    keys[old] = GONE
+    twin, _ = _find(keys, big, other)
+    ends[f, side] = big
+    if twin < 0:
+        _append(lists, big, half)
+        return f, -1, _put(keys, values, (big, other), f)
+    kept, gone = min(f, values[twin]), max(f, values[twin])
+    if kept == f:
+        values[twin] = f
+        _append(lists, big, half)
+    alive[gone] = False
+    return kept, gone, 0
+
+
+@numba.njit(cache=True, nogil=True)
 def _agglomerated(ends, stats, runs, rule):  # type: ignore[no-untyped-def]
-    """Merge until no contact is left; half-edge 2e + s lies in the list of the region at side s of contact e."""
+    """Merge until no contact is left; returns the pairs of fragments and the scores of the merges."""
     E, nodes = ends.shape[0], rule[0]
     sums, counts = stats
-    slots = 1 << int(np.ceil(np.log2(4 * E + 4)))
-    keys, values, used = _rehashed(np.empty(slots, np.int64), ends, np.ones(E, np.bool_))
-    heap = (np.empty(2 * E + 1, np.float64), np.empty(2 * E + 1, np.int32))
     alive, current = np.ones(E, np.bool_), np.empty(E, np.float64)
-    head, tail, degree = np.full(nodes + 1, -1, np.int32), np.full(nodes + 1, -1, np.int32), np.zeros(nodes + 1, np.int32)
-    after = np.full(2 * E, -1, np.int32)
-    size, pool_end = 0, runs[2].size // 2
+    slots = 1 << int(np.ceil(np.log2(4 * E + 4)))
+    keys, values, used = _rehashed(np.empty(slots, np.int64), ends, alive)
+    heap, size = (np.empty(2 * E + 1, np.float64), np.empty(2 * E + 1, np.int32)), 0
+    lists = _lists(ends, nodes)
+    head, _, after, degree = lists
+    pool_end = runs[2].size // 2
     for e in range(E):
         current[e] = _score(e, stats, runs, rule)
         size = _push(heap, size, current[e], e)
-        for s in range(2):
-            _append((head, tail, after, degree), ends[e, s], 2 * e + s)
     pairs, scores, merges = np.empty((nodes, 2), np.int64), np.empty(nodes, np.float64), 0
     while size > 0:
         score, e = heap[0][0], heap[1][0]
         size = _drop_first(heap, size)
         if not alive[e] or current[e] != score:
-            continue
+            continue  # an entry from before the contact grew
         a, b = ends[e, 0], ends[e, 1]
         big, small = (a, b) if degree[a] >= degree[b] else (b, a)
         pairs[merges, 0], pairs[merges, 1], scores[merges] = a, b, score
         merges += 1
         alive[e] = False
         half = head[small]
-        head[small] = -1
         while half >= 0:
-            following, f = after[half], half >> 1
-            if alive[f]:
-                other = ends[f, 1 - (half & 1)]
-                old, _ = _find(keys, small, other)
-                keys[old] = GONE
-                twin, _ = _find(keys, big, other)
-                ends[f, half & 1] = big
-                if twin < 0:
-                    used += _put(keys, values, (big, other), f)
-                    _append((head, tail, after, degree), big, half)
-                else:
-                    g = values[twin]
-                    kept, gone = min(f, g), max(f, g)
-                    if kept == f:
-                        values[twin] = f
-                        _append((head, tail, after, degree), big, half)
-                    alive[gone] = False
+            following = after[half]
+            if alive[half >> 1]:
+                kept, gone, fresh_slots = _moved(half, big, (ends, alive), (keys, values), lists)
+                used += fresh_slots
+                if gone >= 0:
                     sums[kept] += sums[gone]
                     counts[kept] += counts[gone]
                     if rule[1] >= 0:
@@ -332,15 +365,3 @@ def _agglomerated(ends, stats, runs, rule):  # type: ignore[no-untyped-def]
         if 10 * used > 7 * keys.size:
             keys, values, used = _rehashed(keys, ends, alive)
     return pairs[:merges].copy(), scores[:merges].copy()
-
-
-@numba.njit(cache=True, nogil=True)
-def _append(lists, region, half):  # type: ignore[no-untyped-def]
-    head, tail, after, degree = lists
-    after[half] = -1
-    if head[region] < 0:
-        head[region] = half
-    else:
-        after[tail[region]] = half
-    tail[region] = half
-    degree[region] += 1

@@ -90,13 +90,17 @@ def line_chart(
         f'<text class="axis" transform="translate(13 {(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)" '
         f'text-anchor="middle">{escape(y_label)}</text>',
     ]
-    described = "; ".join(f"{s.name}: from {s.y[0]:.4g} to {s.y[-1]:.4g}, least {min(s.y):.4g}" for s in lines if not s.faint)
+    described = "; ".join(
+        f"{s.name}: from {s.y[0]:.4g} to {s.y[-1]:.4g}, least {min(s.y):.4g}" for s in lines if not s.faint
+    )
     svg = (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}. {escape(described)}">'
         + "".join(parts)
         + "</svg>"
     )
-    return Chart(title, svg, tuple((s.name, s.colour + (" dashed" if s.dashed else "")) for s in lines if not s.faint), caption)
+    return Chart(
+        title, svg, tuple((s.name, s.colour + (" dashed" if s.dashed else "")) for s in lines if not s.faint), caption
+    )
 
 
 def smoothed(values: Sequence[float], window: int) -> tuple[float, ...]:

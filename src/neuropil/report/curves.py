@@ -77,7 +77,9 @@ def flagged_threshold(sweep: Sequence[Mapping[str, Any]]) -> float | None:
 
 def columns(rows: Sequence[Mapping[str, Any]], x_key: str, y_key: str) -> tuple[list[float], list[float]]:
     """Two columns of a table of rows, in the order of the first; rows that lack a finite number are skipped."""
-    pairs = [(_number(row.get(x_key, i if x_key == "step" else None)), _number(row.get(y_key))) for i, row in enumerate(rows)]
+    pairs = [
+        (_number(row.get(x_key, i if x_key == "step" else None)), _number(row.get(y_key))) for i, row in enumerate(rows)
+    ]
     kept = sorted((x, y) for x, y in pairs if x is not None and y is not None)
     return [x for x, _ in kept], [y for _, y in kept]
 

@@ -1,1 +1,235 @@
-def write_report(*a): ...
+"""One self-contained page: `write_report`."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from neuropil import __version__
+from neuropil.errors import InputError, VolumeError
+from neuropil.report import charts, curves, mistakes, panels, solid, words
+from neuropil.report.colours import ERROR_COLOURS
+from neuropil.report.images import data_uri, voxel_text
+from neuropil.report.model import Look, ReportData
+from neuropil.report.scene import Scene, read_scene
+
+_ERROR_WORDS = {
+    mistakes.SPLIT: ("Split", "in a segment other than its neuron's main one"),
+    mistakes.MERGE: ("Merge", "in its neuron's main segment, which belongs to another neuron"),
+    mistakes.BORDER: ("Border", "neither: mostly a border drawn a little aside"),
+    mistakes.MISSED: ("Missed", "a neuron's voxel without segment"),
+}
+
+
+@dataclass(frozen=True)
+class Turntable:
+    """A film strip of views from all sides."""
+
+    title: str
+    strip: str
+    frames: int
+    aspect: float
+
+
+@dataclass(frozen=True)
+class RunView:
+    """One run, ready for the template."""
+
+    key: str
+    title: str
+    summary: tuple[tuple[str, str], ...]
+    command: str
+    notes: tuple[str, ...]
+    tiles: tuple[words.Tile, ...]
+    charts: tuple[charts.Chart, ...]
+    sweep: tuple[dict[str, str], ...]
+    timings: tuple[words.TimingRow, ...]
+    total_time: str
+    extent: str
+    stack: panels.Stack | None
+    rows: tuple[panels.PlaneRow, ...]
+    errors: tuple[tuple[str, str, str, str], ...]  # name, meaning, css colour, share
+    places: tuple[panels.Place, ...]
+    turntables: tuple[Turntable, ...]
+    frame_text: str
+    has_affinities: bool
+
+
+def write_report(reports: ReportData | Sequence[ReportData], out: str | Path, *, look: Look = Look()) -> Path:
+    """Write one HTML page about one run, or about several side by side; it needs no other file and no network.
+
+    Parameters
+    ----------
+    reports
+        What there is to show; every part may be missing.
+    out
+        The page. It appears whole or not at all.
+    look
+        How much to show.
+
+    Raises
+    ------
+    InputError
+        If there is no report, `out` is a folder, or labels or affinities cannot be used.
+    GeometryError
+        If the volumes of a run do not lie on one grid in one place.
+    VolumeError
+        If the page cannot be written.
+    """
+    runs = [reports] if isinstance(reports, ReportData) else list(reports)
+    path = Path(out)
+    if not runs:
+        raise InputError("no run to report", "at least one ReportData")
+    if path.is_dir():
+        raise InputError(f"'{path}' is a folder", "the name of a page", f"write to '{path / 'report.html'}'")
+    views = [run_view(data, f"r{k}", look.shared(len(runs))) for k, data in enumerate(runs)]
+    page = render(views, runs)
+    _write(path, page)
+    return path
+
+
+def run_view(data: ReportData, key: str, look: Look) -> RunView:
+    """Everything the template shows of one run; its volumes are read here and let go again."""
+    scene = read_scene(data, look)
+    paint = panels.painter(scene) if scene is not None else None
+    worst: list[panels.Place] = []
+    if paint is not None and paint.found is not None and scene is not None and scene.truth and scene.segmentation:
+        found = mistakes.worst(scene.truth, scene.segmentation, paint.found, look.worst)
+        worst = panels.places(paint, found, look.place_pixels)
+    summary = {k: str(v) for k, v in data.summary.items()}
+    command = summary.pop("command", "")
+    timings = words.timing_rows(data.timings)
+    return RunView(
+        key,
+        data.title,
+        tuple(summary.items()),
+        command,
+        tuple(data.notes),
+        tuple(words.tiles(data.scores)),
+        tuple(curves.run_charts(data)),
+        _sweep_rows(data),
+        tuple(timings),
+        words.duration(sum(t if isinstance(t, int | float) else t.seconds for t in data.timings.values())),
+        _extent(scene),
+        panels.stack(paint, look.sections) if paint else None,
+        tuple(panels.plane_rows(paint, look.plane_pixels)) if paint else (),
+        _error_legend(paint),
+        tuple(worst),
+        tuple(_turntables(paint, look)) if paint else (),
+        " × ".join(f"{n * v / 1000:.3g}" for n, v in zip(scene.box.shape, scene.box.voxel_size, strict=True)) + " µm"
+        if scene
+        else "",
+        scene is not None and scene.affinities_ZYXC is not None,
+    )
+
+
+def render(views: Sequence[RunView], runs: Sequence[ReportData]) -> str:
+    """The page as text."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("neuropil.report", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["markup"] = Markup
+    several = len(runs) > 1
+    return environment.get_template("report.html.j2").render(
+        title=runs[0].title if not several else f"{len(runs)} runs compared",
+        runs=views,
+        several=several,
+        comparison=words.compared([data.scores for data in runs]) if several else [],
+        shared=curves.shared_charts(runs) if several else [],
+        version=__version__,
+    )
+
+
+def _extent(scene: Scene | None) -> str:
+    if scene is None:
+        return ""
+    shown, whole = ("\u00a0×\u00a0".join(map(str, b.shape)) for b in (scene.box, scene.whole))
+    where = f"z, y, x from {', '.join(map(str, scene.box.start))}"
+    size = voxel_text(scene.box.voxel_size).replace(" ", "\u00a0")
+    if scene.cropped:
+        return f"Pictures and mistakes show the central {shown} of {whole} voxels ({where}; {size} each)."
+    return f"Pictures and mistakes show the whole volume: {shown} voxels ({where}; {size} each)."
+
+
+def _error_legend(paint: panels.Painter | None) -> tuple[tuple[str, str, str, str], ...]:
+    if paint is None or paint.errors_ZYX is None:
+        return ()
+    share = mistakes.shares(paint.errors_ZYX)
+    return tuple(
+        (name, meaning, f"rgb{ERROR_COLOURS[kind]}", f"{100 * share[kind]:.1f} %")
+        for kind, (name, meaning) in _ERROR_WORDS.items()
+        if share[kind] > 0 or kind in (mistakes.SPLIT, mistakes.MERGE)
+    )
+
+
+def _turntables(paint: panels.Painter, look: Look) -> list[Turntable]:
+    """The same neurons in the truth and, with everything fused to them, in the segmentation."""
+    scene, voxel = paint.scene, paint.scene.box.voxel_size
+    truth, pred = scene.truth, scene.segmentation
+    main = truth or pred
+    colours = paint.truth_colours if truth else paint.segment_colours
+    if main is None or colours is None or min(scene.box.shape) < 4:
+        return []
+    chosen = solid.selected(main.index_ZYX, voxel, colours, look.neurons)
+    if not len(chosen):
+        return []
+    pairs: list[tuple[str, Any, Any, Any]] = [("Truth" if truth else "Segmentation", main, chosen, colours)]
+    if truth is not None and pred is not None and paint.found is not None:
+        answering = np.flatnonzero(np.isin(paint.found.main_truth, chosen))
+        wanted = np.union1d(answering, paint.found.main_pred[chosen])
+        pairs.append(("Segmentation", pred, wanted[wanted > 0], paint.segment_colours))
+    tables = []
+    for title, labels, wanted, colour in pairs:
+        body = solid.build(labels.index_ZYX, wanted, voxel, look.solid_side)
+        views = solid.turntable(body, colour, look.solid_pixels, look.turns)
+        tables.append(
+            Turntable(title, data_uri(np.concatenate(views), 62), len(views), views[0].shape[1] / views[0].shape[0])
+        )
+    return tables
+
+
+def _sweep_rows(data: ReportData) -> tuple[dict[str, str], ...]:
+    keys = ("threshold", *(key for key, _, _ in curves.SCORE_LINES))
+    chosen = data.threshold if data.threshold is not None else curves.flagged_threshold(data.sweep)
+    rows = []
+    for row in data.sweep:
+        if words.is_number(row.get("threshold")):
+            texts = {k: charts.short(float(row[k])) if words.is_number(row.get(k)) else "–" for k in keys}
+            texts["chosen"] = "yes" if chosen is not None and math.isclose(row["threshold"], chosen) else ""
+            rows.append(texts)
+    return tuple(rows)
+
+
+def _write(path: Path, page: str) -> None:
+    """Write beside the page and rename, so that nobody ever finds half of it."""
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False
+        ) as file:
+            temporary = file.name
+            file.write(page)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise VolumeError(
+            f"report '{path}' could not be written: {error.strerror or error}",
+            "a folder that can be written to and has room",
+        ) from error
+    finally:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
@@ -12,7 +12,6 @@ from neuropil.geometry import Float3, Int3
 
 if TYPE_CHECKING:
     from neuropil.volume import Volume
-
 
 
 @dataclass(frozen=True)
@@ -82,3 +81,46 @@ class ReportData:
     voxel_size: Float3 | None = None
     timings: Mapping[str, float | Timing] = field(default_factory=dict)
     notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Look:
+    """How much the page shows; the defaults keep a page below about 8 MB.
+
+    Parameters
+    ----------
+    voxels, side
+        Most voxels of the pictured box, and of one of its sides in the section.
+    sections
+        Steps of the section slider.
+    worst
+        Objects in the table of mistakes.
+    neurons, turns, solid_pixels, solid_side
+        Of the 3-D picture: objects, views around it, pixels of a view, voxels along its longest side.
+    plane_pixels, place_pixels
+        Width of the plane pictures, and of those of mistakes.
+    """
+
+    voxels: int = 256**3
+    side: int = 512
+    sections: int = 20
+    worst: int = 10
+    neurons: int = 9
+    turns: int = 12
+    solid_pixels: int = 460
+    solid_side: int = 224
+    plane_pixels: int = 512
+    place_pixels: int = 256
+
+    def shared(self, runs: int) -> Look:
+        """The same budget, spent on several runs of one page."""
+        if runs <= 1:
+            return self
+        return replace(
+            self,
+            side=min(self.side, max(128, round(self.side / runs**0.5))),
+            voxels=round(self.voxels / runs**0.5),
+            sections=max(6, round(self.sections / runs)),
+            turns=max(1, round(self.turns / runs)),
+            plane_pixels=max(256, round(self.plane_pixels / runs**0.5)),
+        )

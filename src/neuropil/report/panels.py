@@ -111,7 +111,7 @@ def plane_rows(paint: Painter, width: int) -> list[PlaneRow]:
         for layer, title in paint.layers.items():
             flat = grey if layer == "image" else composed(grey, paint.overlay(layer, cut, factors))
             alt = f"{title}, {name} plane at {where}"
-            figures.append((layer, figure(flat, size_nm, alt, quality=84, caption=title, cross=cross)))
+            figures.append((layer, figure(flat, size_nm, alt, quality=76, caption=title, cross=cross)))
         rows.append(PlaneRow(name, where, tuple(figures)))
     return rows
 
@@ -141,7 +141,7 @@ def stack(paint: Painter, sections: int) -> Stack:
     for layer, title in paint.layers.items():
         if layer != "image":
             strip = np.concatenate([paint.overlay(layer, (z,), (1, 1)) for z in chosen])
-            strips.append((layer, title, data_uri(strip, 60 if layer == "affinities" else 100)))
+            strips.append((layer, title, data_uri(strip, 45 if layer == "affinities" else 100)))
     width_nm = nx * box.voxel_size[2]
     length, text = scale_bar(width_nm)
     return Stack(
@@ -151,7 +151,7 @@ def stack(paint: Painter, sections: int) -> Stack:
         round(width_nm / (ny * box.voxel_size[1]), 4),
         round(100 * length / width_nm, 2),
         text,
-        data_uri(raw, 72),
+        data_uri(raw, 60),
         tuple(strips),
     )
 
@@ -185,7 +185,10 @@ def places(paint: Painter, mistakes: list[Mistake], width: int) -> list[Place]:
         whole, parts = (truth, pred) if mistake.kind == "split" else (pred, truth)
         z, y, x = (int(p + s) for p, s in zip(mistake.place, box.start, strict=True))
         left, right = (_place_figure(paint, mistake, layer, width) for layer in ("truth", "segmentation"))
-        named = ", ".join(str(parts.ids[i]) for i in mistake.parts[:3])
+        size = int(mistake.sizes.sum())
+        named = ", ".join(
+            f"{parts.ids[i]} ({100 * n / size:.0f} %)" for i, n in zip(mistake.parts[:3], mistake.sizes, strict=False)
+        )
         more = len(mistake.parts) - 3
         shown.append(
             Place(
@@ -196,7 +199,7 @@ def places(paint: Painter, mistakes: list[Mistake], width: int) -> list[Place]:
                 mistake.bits / total if total else 0.0,
                 len(mistake.parts),
                 named + (f" and {more} more" if more > 0 else ""),
-                int(mistake.sizes.sum()),
+                size,
                 z,
                 y,
                 x,
@@ -229,7 +232,7 @@ def _place_figure(paint: Painter, mistake: Mistake, layer: str, width: int) -> F
     title = "Truth" if layer == "truth" else "Segmentation"
     alt = f"{title} around the {mistake.kind}, {name} plane at {where}"
     size_nm = (window[0] * pixel[0], window[1] * pixel[1])
-    return figure(flat, size_nm, alt, quality=80, caption=f"{title} · {name}", cross=middle)
+    return figure(flat, size_nm, alt, quality=74, caption=f"{title} · {name}", cross=middle)
 
 
 def _view(paint: Painter, mistake: Mistake) -> tuple[str, tuple[Any, ...], tuple[int, int]]:
@@ -246,8 +249,13 @@ def _view(paint: Painter, mistake: Mistake) -> tuple[str, tuple[Any, ...], tuple
         for a in (row, column):
             spans[a] = _window(mistake.place[a], scene.box.shape[a], round(side_nm / scene.box.voxel_size[a]))
         cut = tuple(spans)
-        inside = parts.index_ZYX[cut][whole.index_ZYX[cut] == mistake.index]
-        seen = min(np.count_nonzero(inside == mistake.parts[0]), np.count_nonzero(inside == mistake.parts[1]))
+        close = tuple(
+            c if isinstance(c, int) else _window(p, n, max(3, (c.stop - c.start) // 3))
+            for c, p, n in zip(cut, mistake.place, scene.box.shape, strict=True)
+        )
+        inside = parts.index_ZYX[close][whole.index_ZYX[close] == mistake.index]
+        first, second = (np.count_nonzero(inside == part) for part in mistake.parts[:2])
+        seen = min(first, second)
         score = seen * scene.box.voxel_size[row] * scene.box.voxel_size[column]
         # a reader is used to sections, so another plane must show half as much again
         if best is None or score > 1.5 * best[0]:
@@ -261,5 +269,3 @@ def _window(centre: int, size: int, side: int) -> slice:
     side = max(1, min(side, size))
     start = min(max(0, centre - side // 2), size - side)
     return slice(start, start + side)
-
-

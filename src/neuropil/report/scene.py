@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from neuropil.affinities import Offsets, as_offsets
 from neuropil.errors import GeometryError, InputError
 from neuropil.geometry import Box, Float3, Int3
-from neuropil.report.model import ReportData
+from neuropil.report.model import Look, ReportData
 from neuropil.volume import IGNORED_IDS, Volume
 
 
@@ -47,8 +48,8 @@ class Scene:
         return self.box != self.whole
 
 
-def read_scene(data: ReportData, largest: Int3) -> Scene | None:
-    """Read the central box (at most `largest` voxels) of the volumes of a report; None if it has none.
+def read_scene(data: ReportData, look: Look) -> Scene | None:
+    """Read the central box (see `crop_limit`) of the volumes of a report; None if it has none.
 
     Raises
     ------
@@ -67,7 +68,7 @@ def read_scene(data: ReportData, largest: Int3) -> Scene | None:
     if whole.size == 0:
         where = ", ".join(f"{n} {b.start}..{b.stop}" for n, b in zip(volumes, boxes, strict=True))
         raise GeometryError(f"volumes of report '{data.title}' that do not meet: {where}", "volumes of one place")
-    box = central(whole, largest)
+    box = central(whole, crop_limit(whole.shape, look))
     read = {name: _read(volume, box) for name, volume in volumes.items()}
     return Scene(
         box,
@@ -77,6 +78,13 @@ def read_scene(data: ReportData, largest: Int3) -> Scene | None:
         segmentation=small_labels(read["segmentation"], "segmentation") if "segmentation" in read else None,
         affinities_ZYXC=_shown_affinities(data, read["affinities"]) if "affinities" in read else None,
     )
+
+
+def crop_limit(shape: Int3, look: Look) -> Int3:
+    """Most voxels to show along z, y, x: `look.voxels` in all, thin volumes may be wider."""
+    depth = min(shape[0], 256)
+    side = min(look.side, max(1, math.isqrt(look.voxels // max(1, depth))))
+    return depth, side, side
 
 
 def central(whole: Box, largest: Int3) -> Box:
@@ -102,7 +110,9 @@ def small_labels(labels_ZYX: npt.NDArray[Any], name: str) -> Labels:
     InputError
         If the array does not hold integers, or holds negative ones.
     """
-    if labels_ZYX.dtype.kind not in "uib" or (labels_ZYX.dtype.kind == "i" and labels_ZYX.size and labels_ZYX.min() < 0):
+    if labels_ZYX.dtype.kind not in "uib" or (
+        labels_ZYX.dtype.kind == "i" and labels_ZYX.size and labels_ZYX.min() < 0
+    ):
         raise InputError(f"{name} of type {labels_ZYX.dtype}", "whole numbers from 0", "pass labels, not an image")
     labels = labels_ZYX.astype(np.uint64)
     labels[labels >= min(IGNORED_IDS)] = 0

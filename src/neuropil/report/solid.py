@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from neuropil.geometry import Float3, Int3
+from neuropil.geometry import Float3
 
 _CELL = 4  # voxels of a cell of the empty-space table
-_LEVEL = 0.5
+_ELEVATION = 0.42  # radians above the horizon
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def _busy(height: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
 def turntable(
     solid: Solid, colours: npt.NDArray[np.uint8], pixels: int, frames: int, *, smooth: int = 2
 ) -> list[npt.NDArray[np.uint8]]:
-    """Pictures RGBA (pixels, pixels, 4) from evenly spaced sides, slightly from above; z points down."""
+    """Pictures RGBA (height, pixels, 4) from evenly spaced sides, slightly from above; z points down."""
     return [
         picture(solid, colours, pixels, 2 * np.pi * (k / frames) + 0.6, smooth=smooth) for k in range(max(1, frames))
     ]
@@ -77,24 +77,32 @@ def picture(
     solid: Solid, colours: npt.NDArray[np.uint8], pixels: int, azimuth: float, *, smooth: int
 ) -> npt.NDArray[np.uint8]:
     """One view; `smooth` rays a pixel side are averaged."""
-    side = pixels * smooth
-    right, down, ahead = _camera(azimuth, 0.42)
+    right, down, ahead = _camera(azimuth)
     shape = solid.height_ZYX.shape
-    radius = 0.5 * float(np.sqrt(sum(n * n for n in shape)))
+    radius = 0.5 * float(np.linalg.norm(shape))
+    width, height = _view_size(shape)
+    columns, rows = pixels * smooth, max(smooth, round(pixels * height / width) * smooth)
+    axes = np.stack([right, down, ahead])
     depth, normal, owner = _cast(
-        solid.height_ZYX, solid.owner_ZYX, solid.busy, np.stack([right, down, ahead]), radius, side
+        solid.height_ZYX, solid.owner_ZYX, solid.busy, axes, radius, width / columns, rows, columns
     )
-    rgb, alpha = _shaded(depth, normal, colours[owner].astype(np.float32) / 255, ahead, right, down, radius)
-    _frame(rgb, alpha, depth, (right, down, ahead), shape, radius)
+    rgb, alpha = _shaded(depth, normal, colours[owner].astype(np.float32) / 255, axes, radius)
+    _frame(rgb, alpha, depth, axes, shape, width / columns)
     premultiplied = np.concatenate([rgb * alpha[..., None], alpha[..., None]], axis=-1)
-    small = premultiplied.reshape(pixels, smooth, pixels, smooth, 4).mean(axis=(1, 3))
+    small = premultiplied.reshape(rows // smooth, smooth, pixels, smooth, 4).mean(axis=(1, 3))
     small[..., :3] /= np.maximum(small[..., 3:], 1e-4)
     return np.asarray((small.clip(0, 1) * 255).round(), np.uint8)
 
 
-def _camera(azimuth: float, elevation: float) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+def _view_size(shape: tuple[int, ...]) -> tuple[float, float]:
+    """Width and height (voxels) of a picture that holds the volume from every side."""
+    across = float(np.hypot(shape[1], shape[2]))
+    return across * 1.02, (np.cos(_ELEVATION) * shape[0] + np.sin(_ELEVATION) * across) * 1.02
+
+
+def _camera(azimuth: float) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
     """Unit vectors (z, y, x) of the picture's right, down and depth directions."""
-    c, s = np.cos(azimuth), np.sin(azimuth)
+    c, s, elevation = np.cos(azimuth), np.sin(azimuth), _ELEVATION
     right = np.array([0.0, -s, c])
     level = np.array([0.0, c, s])
     tilt = np.array([1.0, 0.0, 0.0])
@@ -107,13 +115,12 @@ def _shaded(
     depth: npt.NDArray[np.float32],
     normal: npt.NDArray[np.float32],
     base: npt.NDArray[np.float32],
-    ahead: npt.NDArray[Any],
-    right: npt.NDArray[Any],
-    down: npt.NDArray[Any],
+    axes: npt.NDArray[np.float64],
     radius: float,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Colour and coverage: soft key light from the upper left, sky light, gloss, darkened creases, distance haze."""
     hit = depth < np.inf
+    right, down, ahead = axes
     key = -(0.55 * right + 0.75 * down + 0.75 * ahead)
     key /= np.linalg.norm(key)
     half = key - ahead
@@ -123,8 +130,10 @@ def _shaded(
     gloss = (normal @ half.astype(np.float32)).clip(0, 1) ** 42
     facing = (-(normal @ ahead.astype(np.float32))).clip(0, 1)
     far = np.where(hit, depth, radius * 1.15).astype(np.float32)
-    scale = depth.shape[0] / 900
-    crease = sum(ndimage.gaussian_filter(far, s * scale) - far for s in (5.0, 18.0)) / radius
+    scale = depth.shape[1] / 900
+    near_mean = ndimage.gaussian_filter(far, 5 * scale)
+    wide_mean = ndimage.uniform_filter(ndimage.uniform_filter(far, round(40 * scale)), round(40 * scale))
+    crease = (near_mean + wide_mean - 2 * far) / radius
     shade = 1 + np.clip(crease * 3.2, -0.5, 0.1)
     light = (0.24 + 0.66 * diffuse + 0.2 * sky) * (0.62 + 0.38 * facing**0.6) * shade
     rgb = base * light[..., None] + 0.16 * gloss[..., None]
@@ -137,27 +146,29 @@ def _frame(
     rgb: npt.NDArray[np.float32],
     alpha: npt.NDArray[np.float32],
     depth: npt.NDArray[np.float32],
-    axes: tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]],
-    shape: Int3 | tuple[int, ...],
-    radius: float,
+    axes: npt.NDArray[np.float64],
+    shape: tuple[int, ...],
+    pixel: float,
 ) -> None:
     """Draw the edges of the volume as thin grey lines, hidden behind the objects in front of them."""
-    side = depth.shape[0]
+    rows, columns = depth.shape
     half = np.array(shape) / 2
-    t = np.linspace(-1, 1, 3 * side)[:, None]
+    t = np.linspace(-1, 1, 3 * columns)[:, None]
     for axis in range(3):
         a, b = [k for k in range(3) if k != axis]
         for sa in (-1, 1):
             for sb in (-1, 1):
                 points = np.zeros((len(t), 3))
                 points[:, axis], points[:, a], points[:, b] = t[:, 0] * half[axis], sa * half[a], sb * half[b]
-                column = ((points @ axes[0]) / radius * 0.5 + 0.5) * side
-                row = ((points @ axes[1]) / radius * 0.5 + 0.5) * side
+                column = points @ axes[0] / pixel + columns / 2
+                row = points @ axes[1] / pixel + rows / 2
                 for dy, dx in ((0, 0), (0, 1), (1, 0), (1, 1)):
-                    r, c = (row + dy).astype(int).clip(0, side - 1), (column + dx).astype(int).clip(0, side - 1)
+                    r, c = (row + dy).astype(int).clip(0, rows - 1), (column + dx).astype(int).clip(0, columns - 1)
                     seen = depth[r, c] > points @ axes[2]
-                    rgb[r[seen], c[seen]] = 0.55
-                    alpha[r[seen], c[seen]] = 0.55
+                    r, c = r[seen], c[seen]
+                    solid_there = (depth[r, c] < np.inf)[:, None]
+                    rgb[r, c] = np.where(solid_there, 0.5 * rgb[r, c] + 0.35, 0.55)
+                    alpha[r, c] = np.where(solid_there[:, 0], 1.0, 0.55)
 
 
 def _trilinear(field: Any, z: float, y: float, x: float) -> float:
@@ -189,18 +200,24 @@ _sample = numba.njit(cache=True)(_sample_py)
 _at = numba.njit(cache=True)(_trilinear)
 
 
-def _cast_py(height: Any, owner: Any, busy: Any, axes: Any, radius: float, side: int) -> Any:
+def _cast_py(
+    height: Any, owner: Any, busy: Any, axes: Any, radius: float, pixel: float, rows: int, columns: int
+) -> Any:
     nz, ny, nx = height.shape
-    depth = np.full((side, side), np.inf, np.float32)
-    normal = np.zeros((side, side, 3), np.float32)
-    who = np.zeros((side, side), np.int32)
+    depth = np.full((rows, columns), np.inf, np.float32)
+    normal = np.zeros((rows, columns, 3), np.float32)
+    who = np.zeros((rows, columns), np.int32)
     right, down, ahead = axes[0], axes[1], axes[2]
     cz, cy, cx = (nz - 1) / 2, (ny - 1) / 2, (nx - 1) / 2
-    for row in range(side):
-        v = ((row + 0.5) / side * 2 - 1) * radius
-        for column in range(side):
-            u = ((column + 0.5) / side * 2 - 1) * radius
-            oz, oy, ox = cz + right[0] * u + down[0] * v, cy + right[1] * u + down[1] * v, cx + right[2] * u + down[2] * v
+    for row in range(rows):
+        v = (row + 0.5 - rows / 2) * pixel
+        for column in range(columns):
+            u = (column + 0.5 - columns / 2) * pixel
+            oz, oy, ox = (
+                cz + right[0] * u + down[0] * v,
+                cy + right[1] * u + down[1] * v,
+                cx + right[2] * u + down[2] * v,
+            )
             t, end = -radius, radius
             for a in range(3):
                 o, n = (oz, oy, ox)[a], (nz, ny, nx)[a]
@@ -216,7 +233,7 @@ def _cast_py(height: Any, owner: Any, busy: Any, axes: Any, radius: float, side:
                 if not busy[k // 4, j // 4, i // 4]:
                     t += 3.0
                     continue
-                if _at(height, z, y, x) < 0.5:
+                if height[k, j, i] < 0.1 or _at(height, z, y, x) < 0.5:
                     t += 0.6
                     continue
                 near, inner = t - 0.6, t
@@ -244,14 +261,22 @@ def _cast_py(height: Any, owner: Any, busy: Any, axes: Any, radius: float, side:
 _cast = numba.njit(cache=True)(_cast_py)
 
 
-def selected(index_ZYX: npt.NDArray[np.int32], voxel_size: Float3, count: int) -> npt.NDArray[np.int64]:
-    """Indices of the objects that make a telling picture: far-reaching and slender, not those that fill the volume."""
+def selected(
+    index_ZYX: npt.NDArray[np.int32], voxel_size: Float3, colours: npt.NDArray[np.uint8], count: int
+) -> npt.NDArray[np.int64]:
+    """Indices of objects that make a telling picture: far-reaching and slender, and not of one colour."""
     sizes = np.bincount(index_ZYX.ravel()).astype(np.float64)
     scores = np.zeros(len(sizes))
-    unit = np.array(voxel_size)
     for index, span in enumerate(ndimage.find_objects(index_ZYX), start=1):
         if span is not None:
-            reach = float(np.linalg.norm([(s.stop - s.start) * v for s, v in zip(span, unit, strict=True)]))
-            scores[index] = reach if sizes[index] < 0.05 * index_ZYX.size else reach * 0.3
-    order = np.argsort(-scores, kind="stable")[:count]
-    return np.asarray(order[scores[order] > 0], np.int64)
+            reach = float(np.linalg.norm([(s.stop - s.start) * v for s, v in zip(span, voxel_size, strict=True)]))
+            scores[index] = reach if sizes[index] < 0.04 * index_ZYX.size else reach * 0.3
+    best = np.argsort(-scores, kind="stable")[: 4 * count]
+    best = best[scores[best] > 0]
+    picked: list[int] = []
+    for apart in (90, 55, 0):  # RGB steps between any two, as far apart as the candidates allow
+        for index in best:
+            far = all(np.linalg.norm(colours[index].astype(float) - colours[k]) >= apart for k in picked)
+            if far and int(index) not in picked and len(picked) < count:
+                picked.append(int(index))
+    return np.array(picked, np.int64)

@@ -1,15 +1,15 @@
 """Augmentation in two halves: `draw` decides (plain data, from a random generator), `apply` does it (exactly, again and
 again).
 
-Every entry of `neuropil.registry.AUGMENTATIONS` is a function ``(config, rng, crop) -> change or None``; the order of the
-table is the order in which grey values change. All changes of place are joined into one coordinate map and resampled once,
-or not at all when only flips and exchanged axes were drawn. Values follow the field's practice (gunpowder's MALA and LSD
-scripts, DeepEM, PyTC); at most one kind of section defect is drawn for a crop, as in DeepEM.
+Every entry of `neuropil.registry.AUGMENTATIONS` is a function ``(config, rng, crop) -> change or None``; grey values
+change in the order of the table. All changes of place are joined into one coordinate map and resampled once, or not at
+all when only flips and exchanged axes were drawn. Values follow the field's practice (gunpowder's MALA and LSD scripts,
+DeepEM, PyTC); at most one kind of section defect is drawn for a crop, as in DeepEM.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from typing import Any, TypeVar
 
@@ -66,12 +66,12 @@ class AugmentPlan:
     def _context(self) -> Halo:
         return self.orientation.source_halo(self.crop.context)
 
-    @property
+    @cached_property
     def image_halo(self) -> Halo:
         """Voxels of image needed before and after the crop's place, for z, y, x."""
         return NO_HALO if self._map is None else _around(NO_HALO, self._reach(NO_HALO))
 
-    @property
+    @cached_property
     def label_halo(self) -> Halo:
         """Voxels of labels needed before and after the crop's place, for z, y, x."""
         return self._context if self._map is None else _around(self._context, self._reach(self._context))
@@ -147,10 +147,12 @@ def apply(
     ):
         expected = tuple(n + a + b for n, (a, b) in zip(plan.crop.shape, halo, strict=True))
         if array.shape != expected:
-            raise InputError(f"{name} of shape {array.shape} for a plan", f"shape {expected}", "grow the crop by its halo")
+            raise InputError(
+                f"{name} of shape {array.shape} for a plan", f"shape {expected}", "grow the crop by its halo"
+            )
     arrays = Arrays(image_ZYX, labels_ZYX, valid_ZYX)
     if plan._map is not None:
-        arrays = resample(arrays, halos, plan._map, plan.crop.shape)
+        arrays = resample(arrays, halos, plan._map, plan.crop.shape, plan._context)
     image, labels, valid = (np.array(plan.orientation.view(a), order="C") for a in arrays)
     for change in plan.of_kind(ImageChange):  # type: ignore[type-abstract]
         change.change(image)

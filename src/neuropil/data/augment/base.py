@@ -30,7 +30,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def compiled(function: F) -> F:
     """Compile by numba: cached on disk, and without the GIL so that a prefetch thread costs the training nothing."""
-    return cast(F, numba.njit(cache=True, nogil=True, fastmath=True)(function))
+    # of fast math only fused multiply-add: reciprocals could put a voxel into the neighbouring cell of a lattice
+    return cast(F, numba.njit(cache=True, nogil=True, fastmath={"contract"})(function))
 
 
 class Crop(NamedTuple):
@@ -68,7 +69,7 @@ class Orientation:
 
 
 @dataclass(frozen=True)
-class Warp(ABC):
+class Warp:
     """A change of place: the result at voxel p shows the source at ``centre + M (p - centre) + shift(z) + field(p)``.
 
     Places are voxels of the crop (its first voxel is 0); `defect` marks the kinds of which a crop gets at most one.

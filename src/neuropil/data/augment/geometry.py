@@ -106,7 +106,7 @@ def _orientations(shape: Int3, voxel_size: Float3, kinds: tuple[bool, bool]) -> 
             continue
         odd = sum(axes[i] > axes[j] for i in range(3) for j in range(i + 1, 3)) % 2
         for flips in itertools.product((False, True), repeat=3):
-            if flip or (sum(flips) + odd) % 2 == 0 and (rotate or not any(flips)):
+            if flip or ((sum(flips) + odd) % 2 == 0 and (rotate or not any(flips))):
                 found.append(Orientation((axes[0], axes[1], axes[2]), (flips[0], flips[1], flips[2])))
     return tuple(found)
 

@@ -122,7 +122,10 @@ def cut_blur(config: AugmentConfig, rng: np.random.Generator, crop: Crop) -> Cut
         return None
     factor = int(rng.integers(*_CUT_FACTORS))
     share = rng.uniform(*_CUT_SHARE, 3)
-    size = [min(n, max(1 if axis == 0 else factor, round(n * s))) for axis, (n, s) in enumerate(zip(crop.shape, share))]
+    size = [
+        min(n, max(1 if axis == 0 else factor, round(n * s)))
+        for axis, (n, s) in enumerate(zip(crop.shape, share, strict=True))
+    ]
     start = [int(rng.integers(0, n - s + 1)) for n, s in zip(crop.shape, size, strict=True)]
     stop = [a + s for a, s in zip(start, size, strict=True)]
     return CutBlur((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]), factor)
@@ -141,7 +144,7 @@ def _contrast(config: AugmentConfig, rng: np.random.Generator) -> tuple[float, f
 
 
 def gaussian(image_ZYX: Image, sigma: Float3) -> None:
-    """Blur in place by separable Gaussians; the border repeats its last voxel."""
+    """Blur a contiguous image in place by separable Gaussians; the border repeats its last voxel."""
     for axis, s in enumerate(sigma):
         radius = round(_TRUNCATE * s)
         if radius:
@@ -153,20 +156,24 @@ def gaussian(image_ZYX: Image, sigma: Float3) -> None:
 
 @compiled
 def _convolve(image_ANB: Image, taps: Image) -> None:
-    """Convolve the middle axis of a contiguous array in place."""
+    """Convolve the middle axis in place; the inner loop runs along memory, whichever axis that is."""
     before, size, after = image_ANB.shape
     radius = len(taps) // 2
     padded = np.empty((size + 2 * radius, after), np.float32)
+    flat = padded.ravel()
     for a in range(before):
         for n in range(size + 2 * radius):
             padded[n] = image_ANB[a, min(max(n - radius, 0), size - 1)]
-        for n in range(size):
-            row = image_ANB[a, n]
+        # shifting by a tap shifts the flattened rows by a whole row: one loop serves columns and rows alike
+        lines = size if after > 1 else 1
+        length = size * after // lines
+        for n in range(lines):
+            row = image_ANB[a].ravel()[n * length : (n + 1) * length]
             row[:] = 0
             for t in range(len(taps)):
-                weight = taps[t]
-                for b in range(after):
-                    row[b] += weight * padded[n + t, b]
+                weight, tap = taps[t], flat[n * length + t * after : (n + 1) * length + t * after]
+                for b in range(length):
+                    row[b] += weight * tap[b]
 
 
 @compiled

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,8 @@ import numpy.typing as npt
 from neuropil.data.augment.base import Halo, Image, Lattice, Warp, compiled
 from neuropil.errors import ConfigError
 from neuropil.geometry import Int3
+
+Cells = npt.NDArray[np.int64]
 
 
 class Arrays(NamedTuple):
@@ -29,6 +31,7 @@ class CoordinateMap(NamedTuple):
     centre: npt.NDArray[np.float64]
     shifts_Z2: npt.NDArray[np.float64]
     lattice: Lattice
+    field_bound: npt.NDArray[np.float64]
     low: npt.NDArray[np.int64]
 
 
@@ -55,7 +58,8 @@ def coordinate_map(warps: Sequence[Warp], shape: Int3, context: Halo) -> Coordin
             raise ConfigError("two elastic augmentations in one plan", "at most one warp with a lattice")
         lattice = lattice if added is None else added
     centre = np.array([(n - 1) / 2 for n in shape])
-    return CoordinateMap(matrix, centre, shifts, _NO_LATTICE if lattice is None else lattice, np.array(low, np.int64))
+    lattice = _NO_LATTICE if lattice is None else lattice
+    return CoordinateMap(matrix, centre, shifts, lattice, _field_bound(lattice), np.array(low, np.int64))
 
 
 def reach(coordinates: CoordinateMap, shape: Int3, context: Halo) -> Int3:
@@ -64,7 +68,7 @@ def reach(coordinates: CoordinateMap, shape: Int3, context: Halo) -> Int3:
     corners = np.array([[a, b - 1] for a, b in zip(low, high, strict=True)], np.float64) - coordinates.centre[:, None]
     farthest = np.abs(coordinates.matrix - np.eye(3)) @ np.abs(corners).max(axis=1)
     farthest[1:] += np.abs(coordinates.shifts_Z2).max(axis=0)
-    farthest += _field_bound(coordinates.lattice)
+    farthest += coordinates.field_bound
     # a rotation by a rounded angle must not ask for a voxel more than it moves
     z, y, x = (math.ceil(v - 1e-9) for v in farthest)
     return z, y, x
@@ -88,29 +92,30 @@ def _ends(shape: Int3, context: Halo) -> tuple[Int3, Int3]:
     return (-z0, -y0, -x0), (shape[0] + z1, shape[1] + y1, shape[2] + x1)
 
 
-def resample(source: Arrays, margins: tuple[Int3, Int3], coordinates: CoordinateMap, shape: Int3) -> Arrays:
+def resample(
+    source: Arrays, halos: tuple[Halo, Halo], coordinates: CoordinateMap, shape: Int3, context: Halo
+) -> Arrays:
     """Read the source through the map.
 
     Parameters
     ----------
     source
-        Image grown by ``margins[0]`` around the crop; labels and validity grown by ``margins[1]`` around crop and
-        context.
+        The crop's place, its image grown by ``halos[0]``, its labels and validity by ``halos[1]``.
     coordinates
-        The map; the extent of the context follows from its `low` and the shape of the labels.
-    shape
-        The crop.
+        The map over crop and context.
+    shape, context
+        The crop, and how far around it the resulting labels reach.
     """
-    grown = [n - 2 * m for n, m in zip(source.labels.shape, margins[1], strict=True)]
+    low, high = _ends(shape, context)
+    grown = tuple(b - a for a, b in zip(low, high, strict=True))
     target = Arrays(np.empty(shape, np.float32), np.empty(grown, np.uint32), np.empty(grown, np.bool_))
-    image_low = np.array([-m for m in margins[0]], np.int64)
-    label_low = coordinates.low - np.array(margins[1], np.int64)
+    image_low, label_low = (np.array([-before for before, _ in halo], np.int64) for halo in halos)
     _resample(source, target, coordinates, image_low, label_low)
     return target
 
 
 @compiled
-def _weights(t: float) -> tuple[int, float, float, float, float]:
+def _spline_weights(t: Any) -> Any:
     """Cell and the four cubic B-spline weights at a place of the lattice."""
     cell = int(t)
     u = np.float32(t - cell)
@@ -122,53 +127,68 @@ def _weights(t: float) -> tuple[int, float, float, float, float]:
 
 
 @compiled
-def _row_points(lattice: Lattice, z: int, y: int, row_G3: npt.NDArray[np.float32]) -> None:
-    """The lattice, evaluated at one z and y: control points along x."""
-    cell_z, az, bz, cz, dz = _weights(z / lattice.spacing[0])
-    cell_y, ay, by, cy, dy = _weights(y / lattice.spacing[1])
-    row_G3[:] = 0
+def _add_field(lattice: Lattice, place: tuple[int, int], cells_X: Cells, weights_4X: Image, places_3X: Image) -> None:
+    """Add the field along one row: first the lattice at this z and y, then a spline along x, cell by cell."""
+    points = lattice.points_GGG3
+    row = np.zeros((3, points.shape[2]), np.float32)
+    cell_z, az, bz, cz, dz = _spline_weights(place[0] / lattice.spacing[0])
+    cell_y, ay, by, cy, dy = _spline_weights(place[1] / lattice.spacing[1])
     for i, wz in enumerate((az, bz, cz, dz)):
         for j, wy in enumerate((ay, by, cy, dy)):
-            points_G3 = lattice.points_GGG3[cell_z + i, cell_y + j]
-            for g in range(row_G3.shape[0]):
+            for g in range(points.shape[2]):
                 for k in range(3):
-                    row_G3[g, k] += wz * wy * points_G3[g, k]
+                    row[k, g] += wz * wy * points[cell_z + i, cell_y + j, g, k]
+    for k in range(3):
+        x = 0
+        for g in range(points.shape[2] - 3):
+            end = x
+            while end < len(cells_X) and cells_X[end] == g:
+                end += 1
+            for tap in range(4):
+                point = row[k, g + tap]
+                for i in range(x, end):
+                    places_3X[k, i] += point * weights_4X[tap, i]
+            x = end
 
 
 @compiled
-def _row_field(row_G3: npt.NDArray[np.float32], spacing: float, field_X3: npt.NDArray[np.float32]) -> None:
-    for x in range(field_X3.shape[0]):
-        cell, a, b, c, d = _weights(x / spacing)
-        for k in range(3):
-            field_X3[x, k] = (
-                a * row_G3[cell, k] + b * row_G3[cell + 1, k] + c * row_G3[cell + 2, k] + d * row_G3[cell + 3, k]
-            )
-
-
-@compiled
-def _linear(image: Image, z: float, y: float, x: float) -> float:
-    """Trilinear, clamped to the edge; bilinear where z falls on a section."""
-    depth, height, width = image.shape
-    z = min(max(z, 0.0), depth - 1.0)
-    y = min(max(y, 0.0), height - 1.0)
-    x = min(max(x, 0.0), width - 1.0)
-    iz, iy, ix = int(z), int(y), int(x)
+def _bilinear(plane: Image, y: Any, x: Any) -> Any:
+    height, width = plane.shape
+    y = min(max(y, np.float32(0)), np.float32(height - 1))
+    x = min(max(x, np.float32(0)), np.float32(width - 1))
+    iy, ix = int(y), int(x)
+    fy, fx = y - np.float32(iy), x - np.float32(ix)
     jy, jx = min(iy + 1, height - 1), min(ix + 1, width - 1)
-    fz, fy, fx = np.float32(z - iz), np.float32(y - iy), np.float32(x - ix)
-    near = image[iz, iy, ix] + fx * (image[iz, iy, jx] - image[iz, iy, ix])
-    far = image[iz, jy, ix] + fx * (image[iz, jy, jx] - image[iz, jy, ix])
-    first = near + fy * (far - near)
-    if fz == 0:
-        return first
-    jz = min(iz + 1, depth - 1)
-    near = image[jz, iy, ix] + fx * (image[jz, iy, jx] - image[jz, iy, ix])
-    far = image[jz, jy, ix] + fx * (image[jz, jy, jx] - image[jz, jy, ix])
-    return first + fz * (near + fy * (far - near) - first)
+    near = plane[iy, ix] + fx * (plane[iy, jx] - plane[iy, ix])
+    far = plane[jy, ix] + fx * (plane[jy, jx] - plane[jy, ix])
+    return near + fy * (far - near)
 
 
 @compiled
-def _nearest(place: float, size: int) -> int:
-    return min(max(int(np.floor(place + 0.5)), 0), size - 1)
+def _linear_row(image: Image, places_3X: Image, row_X: Image) -> None:
+    """Trilinear, clamped to the edge; bilinear where z falls on a section."""
+    top = np.float32(image.shape[0] - 1)
+    for x in range(row_X.shape[0]):
+        z = min(max(places_3X[0, x], np.float32(0)), top)
+        iz = int(z)
+        fz = z - np.float32(iz)
+        value = _bilinear(image[iz], places_3X[1, x], places_3X[2, x])
+        if fz > 0:
+            below = _bilinear(image[min(iz + 1, image.shape[0] - 1)], places_3X[1, x], places_3X[2, x])
+            value += fz * (below - value)
+        row_X[x] = value
+
+
+@compiled
+def _nearest_row(source: Arrays, places_3X: Image, target: Arrays, z: int, y: int) -> None:
+    depth, height, width = source.labels.shape
+    half = np.float32(0.5)
+    for x in range(places_3X.shape[1]):
+        iz = min(max(int(places_3X[0, x] + half), 0), depth - 1)
+        iy = min(max(int(places_3X[1, x] + half), 0), height - 1)
+        ix = min(max(int(places_3X[2, x] + half), 0), width - 1)
+        target.labels[z, y, x] = source.labels[iz, iy, ix]
+        target.valid[z, y, x] = source.valid[iz, iy, ix]
 
 
 @compiled
@@ -179,36 +199,28 @@ def _resample(
     image_low: npt.NDArray[np.int64],
     label_low: npt.NDArray[np.int64],
 ) -> None:
-    matrix, centre, low = coordinates.matrix, coordinates.centre, coordinates.low
-    lattice = coordinates.lattice
-    row = np.zeros((lattice.points_GGG3.shape[2], 3), np.float32)
-    field = np.zeros((target.labels.shape[2], 3), np.float32)
-    depth, height, width = source.labels.shape
+    matrix, centre, low, lattice = coordinates.matrix, coordinates.centre, coordinates.low, coordinates.lattice
+    size, depth, height, width = target.labels.shape[2], *target.image.shape
+    places = np.empty((3, size), np.float32)
+    weights = np.empty((4, size), np.float32)
+    cells = np.empty(size, np.int64)
+    for x in range(size):
+        cells[x], weights[0, x], weights[1, x], weights[2, x], weights[3, x] = _spline_weights(x / lattice.spacing[2])
     for z in range(target.labels.shape[0]):
-        pz = z + low[0]
         for y in range(target.labels.shape[1]):
-            py = y + low[1]
-            if row.size:
-                _row_points(lattice, z, y, row)
-                _row_field(row, lattice.spacing[2], field)
-            start = np.zeros(3)
+            pz, py = z + low[0], y + low[1]
             for k in range(3):
-                start[k] = centre[k] + matrix[k, 0] * (pz - centre[0]) + matrix[k, 1] * (py - centre[1])
-            start[1] += coordinates.shifts_Z2[z, 0]
-            start[2] += coordinates.shifts_Z2[z, 1]
-            in_rows = 0 <= pz < target.image.shape[0] and 0 <= py < target.image.shape[1]
-            for x in range(target.labels.shape[2]):
-                px = x + low[2]
-                step = px - centre[2]
-                qz = start[0] + matrix[0, 2] * step + field[x, 0]
-                qy = start[1] + matrix[1, 2] * step + field[x, 1]
-                qx = start[2] + matrix[2, 2] * step + field[x, 2]
-                iz = _nearest(qz - label_low[0], depth)
-                iy = _nearest(qy - label_low[1], height)
-                ix = _nearest(qx - label_low[2], width)
-                target.labels[z, y, x] = source.labels[iz, iy, ix]
-                target.valid[z, y, x] = source.valid[iz, iy, ix]
-                if in_rows and 0 <= px < target.image.shape[2]:
-                    target.image[pz, py, px] = _linear(
-                        source.image, qz - image_low[0], qy - image_low[1], qx - image_low[2]
-                    )
+                # places count from the first voxel of the labels as they were read
+                start = centre[k] + matrix[k, 0] * (pz - centre[0]) + matrix[k, 1] * (py - centre[1]) - label_low[k]
+                start += matrix[k, 2] * (low[2] - centre[2])
+                if k > 0:
+                    start += coordinates.shifts_Z2[z, k - 1]
+                for x in range(size):
+                    places[k, x] = start + matrix[k, 2] * x
+            if lattice.points_GGG3.size:
+                _add_field(lattice, (z, y), cells, weights, places)
+            _nearest_row(source, places, target, z, y)
+            if 0 <= pz < depth and 0 <= py < height:
+                for k in range(3):
+                    places[k] += np.float32(label_low[k] - image_low[k])
+                _linear_row(source.image, places[:, -low[2] : width - low[2]], target.image[pz, py])

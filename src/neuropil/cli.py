@@ -1,0 +1,234 @@
+"""The command line: one sub-command a verb of `neuropil.api`, with the same words and no knobs of its own."""
+
+from __future__ import annotations
+
+import json as json_format
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from neuropil.errors import InputError, NeuropilError
+
+if TYPE_CHECKING:
+    from neuropil.geometry import Float3
+
+app = typer.Typer(
+    name="neuropil",
+    help="Label neurons in microscope volumes with few labels.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+VoxelSize = Annotated[
+    str | None, typer.Option("--voxel-size", metavar="Z,Y,X", help="Voxel size in nm; overrides the metadata.")
+]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting, e.g. train.steps=100.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
+
+
+@app.command()
+def info(volume: str, voxel_size: VoxelSize = None, json: Json = False) -> None:
+    """Describe a volume: shape, axes, type, voxel size, kind, chunking, values; for labels, their objects."""
+    from neuropil import api
+
+    _show(api.info(volume, voxel_size=_voxel_size(voxel_size)), json)
+
+
+@app.command()
+def train(
+    image: Annotated[list[str], typer.Option("--image", help="An image volume; repeat for several.")],
+    labels: Annotated[list[str], typer.Option("--labels", help="Its labels, in the same order.")],
+    out: Annotated[Path, typer.Option("--out", help="The run directory.")],
+    recipe: Annotated[str, typer.Option("--recipe", help="A shipped recipe or a YAML file.")] = "em_neurons",
+    budget: Annotated[str | None, typer.Option("--budget", help="Wall time, e.g. 30m, 2h or 90s.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="Optimiser steps.")] = None,
+    init: Annotated[Path | None, typer.Option("--init", help="First weights: a run or .safetensors.")] = None,
+    set_: Set = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    voxel_size: VoxelSize = None,
+    json: Json = False,
+) -> None:
+    """Train a network on labelled volumes; calibrates its decoding on what is held back of them."""
+    from neuropil import api
+
+    run = api.train(
+        image,
+        labels,
+        out,
+        recipe=recipe,
+        budget=None if budget is None else _seconds(budget),
+        steps=steps,
+        init=init,
+        set=set_ or [],
+        resume=resume,
+        voxel_size=_voxel_size(voxel_size),
+    )
+    best = run.rows("validation")[-1]
+    _show({"run": str(run.path), **{k: v for k, v in best.items() if k not in ("sweep", "kind", "calibration")}}, json)
+
+
+@app.command()
+def predict(
+    run: Path,
+    volume: str,
+    out: Annotated[Path, typer.Option("--out", help="OME-Zarr to write.")],
+    voxel_size: VoxelSize = None,
+    set_: Set = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Predict the affinities of a volume with a trained run."""
+    from neuropil import api
+
+    found = api.predict(run, volume, out, voxel_size=_voxel_size(voxel_size), set=set_ or [], overwrite=overwrite)
+    offsets = [list(o) for o in found.offsets]
+    _show({"affinities": str(out), "shape": list(found.volume.shape), "offsets": offsets}, json)
+
+
+@app.command()
+def segment(
+    source: Annotated[str, typer.Argument(help="A run directory, or affinities.")],
+    volume: Annotated[str | None, typer.Argument(help="The image, when SOURCE is a run.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="OME-Zarr to write.")] = ...,  # type: ignore[assignment]
+    voxel_size: VoxelSize = None,
+    set_: Set = None,
+    overwrite: Overwrite = False,
+    report: Annotated[Path | None, typer.Option("--report", help="Also write a report page.")] = None,
+    json: Json = False,
+) -> None:
+    """Segment a volume into neurons, with a trained run or from affinities."""
+    from neuropil import api
+
+    labels = api.segment(
+        source, volume, out, voxel_size=_voxel_size(voxel_size), set=set_ or [], overwrite=overwrite
+    )
+    if report is not None:
+        runs = [source] if volume is not None else []
+        api.report(runs, report, image=volume, segmentation=labels, voxel_size=_voxel_size(voxel_size))
+    shown = {"segmentation": str(out), "shape": list(labels.shape), "objects": int(labels.read(labels.box).max())}
+    _show(shown | ({"report": str(report)} if report else {}), json)
+
+
+@app.command()
+def evaluate(
+    pred: str,
+    truth: str,
+    task: Annotated[str, typer.Option("--task", help="What was segmented.")] = "neurons",
+    ignore_border_nm: Annotated[
+        float | None, typer.Option("--ignore-border-nm", help="Leave out voxels this near to a truth border.")
+    ] = None,
+    convention: Annotated[str, typer.Option("--convention", help="How background counts.")] = "neuropil",
+    voxel_size: VoxelSize = None,
+    report: Annotated[Path | None, typer.Option("--report", help="Also write a report page.")] = None,
+    image: Annotated[str | None, typer.Option("--image", help="The image, for the report.")] = None,
+    json: Json = False,
+) -> None:
+    """Score a segmentation against the truth: VOI split and merge, ARAND, CREMI score, object counts."""
+    from neuropil import api
+
+    size = _voxel_size(voxel_size)
+    found = api.evaluate(
+        pred, truth, task=task, ignore_border_nm=ignore_border_nm, convention=convention, voxel_size=size
+    )
+    if report is not None:
+        api.report([], report, image=image, segmentation=pred, truth=truth, voxel_size=size)
+    _show(found, json)
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path] | None, typer.Argument(help="Run directories.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("report.html"),
+    image: Annotated[str | None, typer.Option("--image")] = None,
+    segmentation: Annotated[str | None, typer.Option("--segmentation")] = None,
+    truth: Annotated[str | None, typer.Option("--truth")] = None,
+    affinities: Annotated[str | None, typer.Option("--affinities")] = None,
+    voxel_size: VoxelSize = None,
+    json: Json = False,
+) -> None:
+    """Write one self-contained HTML page about runs and a segmentation."""
+    from neuropil import api
+
+    page = api.report(
+        runs or [],
+        out,
+        image=image,
+        segmentation=segmentation,
+        truth=truth,
+        affinities=affinities,
+        voxel_size=_voxel_size(voxel_size),
+    )
+    _show({"report": str(page)}, json)
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Say what this installation has, and how to get what is missing."""
+    from neuropil import api
+
+    _show(api.doctor(), json)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="A new folder.")] = Path("demo"),
+    budget: Annotated[str, typer.Option("--budget", help="Training time.")] = "270s",
+    seed: Annotated[int, typer.Option("--seed")] = 0,
+    json: Json = False,
+) -> None:
+    """The main job on a phantom: make tissue, train, segment, evaluate, report."""
+    from neuropil import api
+
+    _show(api.demo(out, budget=_seconds(budget), seed=seed), json)
+
+
+def main() -> None:
+    """Run the command line: exit 0 done, 2 wrong input, 3 work incomplete, 130 interrupted."""
+    try:
+        app()
+    except NeuropilError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted; `neuropil train` goes on with --resume", file=sys.stderr)
+        sys.exit(130)
+
+
+def _voxel_size(text: str | None) -> Float3 | None:
+    if text is None:
+        return None
+    try:
+        z, y, x = (float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"--voxel-size {text}", "three numbers z,y,x in nm, for example 40,4,4") from None
+    return z, y, x
+
+
+def _seconds(text: str) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h|)", text.strip())
+    if not found or float(found[1]) == 0:
+        raise InputError(f"--budget {text}", "a time such as 30m, 2h or 90s")
+    return float(found[1]) * {"s": 1, "": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def _show(found: dict[str, Any], json: bool) -> None:
+    if json:
+        print(json_format.dumps(found))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for key, value in found.items():
+        table.add_row(key, f"{value:.4f}" if isinstance(value, float) else str(value))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

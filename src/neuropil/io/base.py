@@ -1,0 +1,174 @@
+"""What the formats share: attributes under our names, units, one clear error for a bad file, stacks of sections."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import struct
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from neuropil.errors import VolumeError
+
+_UNIT_NM = {
+    **dict.fromkeys(("nm", "nanometer", "nanometers", "nanometre", "nanometres"), 1.0),
+    **dict.fromkeys(("um", "µm", "μm", "\\u00b5m", "micron", "microns"), 1e3),
+    **dict.fromkeys(("micrometer", "micrometers", "micrometre", "micrometres"), 1e3),
+    **dict.fromkeys(("mm", "millimeter", "millimetre"), 1e6),
+    **dict.fromkeys(("cm", "centimeter", "centimetre"), 1e7),
+    **dict.fromkeys(("m", "meter", "metre"), 1e9),
+    **dict.fromkeys(("a", "å", "angstrom"), 0.1),
+}
+_CACHE_BYTES = 64 * 2**20
+
+
+def unit_nm(unit: object) -> float | None:
+    """Nanometres in a unit of length, or None for what is not one (such as "pixel")."""
+    words = str(unit or "").strip().lower().split()
+    return _UNIT_NM.get(words[0]) if words else None
+
+
+def native(value: Any) -> Any:
+    """An attribute's value as plain Python, so that it can be stored anywhere."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, np.ndarray):
+        return [native(v) for v in value.tolist()] if value.ndim else native(value.item())
+    if isinstance(value, np.generic):
+        return native(value.item())
+    if isinstance(value, (list, tuple)):
+        return [native(v) for v in value]
+    if isinstance(value, Mapping):
+        return {str(k): native(v) for k, v in value.items()}
+    return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
+
+
+def our_attributes(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Attributes as plain Python, with `resolution` and `offset` as lists of nm.
+
+    A `resolution_unit` beside them is honoured; without one they are nm.
+
+    Raises
+    ------
+    VolumeError
+        If `resolution`, `offset` or `offsets` are not numbers.
+    """
+    attrs = {str(k): native(v) for k, v in raw.items()}
+    scale = unit_nm(attrs.get("resolution_unit", "nm")) or 1.0
+    for key in ("resolution", "offset", "offsets"):
+        if (value := attrs.get(key)) is None:
+            continue
+        try:
+            array = np.asarray(value, dtype=float)
+            if array.ndim != (2 if key == "offsets" else 1):
+                raise ValueError(f"{array.ndim} axes")
+        except (ValueError, TypeError) as error:
+            expected = "rows of z, y, x steps" if key == "offsets" else "three numbers z, y, x in nm"
+            raise VolumeError(f"{name}: attribute '{key}' is {value!r}", expected, "correct the attribute") from error
+        steps = [[int(v) for v in row] for row in array.tolist()] if key == "offsets" else None
+        attrs[key] = steps if steps is not None else [float(v) * scale for v in array]
+    if scale != 1.0:
+        attrs["resolution_unit"] = "nm"
+    return attrs
+
+
+@contextmanager
+def file_errors(name: str, doing: str) -> Iterator[None]:
+    """Turn whatever a library raises over a bad file into one `VolumeError` that names it."""
+    try:
+        yield
+    except VolumeError:
+        raise
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+        KeyError,
+        IndexError,
+        TypeError,
+        EOFError,
+        NotImplementedError,
+        struct.error,
+    ) as error:
+        text = " ".join(str(error).split())[:300] or type(error).__name__
+        if "No space left" in text or "File too large" in text or "RESOURCE_EXHAUSTED" in text or "quota" in text:
+            raise VolumeError(
+                f"{name}: the disk is full or the file may not grow ({text})",
+                "room to write",
+                "free some space, then run the same command again; the output so far is marked incomplete",
+            ) from error
+        hint = "check that the file was copied whole" if doing == "reading" else "check the place and its permissions"
+        raise VolumeError(f"{name}: {doing} failed ({text})", "an intact file", hint) from error
+
+
+def replace_when_whole(path: Path) -> Path:
+    """The hidden name beside `path` under which it is written until it is whole."""
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
+def require_new(path: Path) -> None:
+    """Refuse to write over something.
+
+    Raises
+    ------
+    VolumeError
+        If `path` exists, or its folder does not.
+    """
+    if path.exists():
+        raise VolumeError(f"'{path}' exists already", "a new name", "choose another name, or remove it first")
+    if not path.absolute().parent.is_dir():
+        raise VolumeError(f"folder '{path.absolute().parent}' does not exist", "an existing folder", "create it")
+
+
+class Loader(Protocol):
+    """Reads one section by its number; can be pickled."""
+
+    def load(self, index: int) -> npt.NDArray[Any]:
+        """The (Y, X) pixels of a section."""
+
+    def close(self) -> None:
+        """Let go of open files."""
+
+
+class SectionStack:
+    """A lazy array over sections: any number of leading axes, then y and x; a few sections are kept in memory."""
+
+    def __init__(self, loader: Loader, shape: tuple[int, ...], dtype: npt.DTypeLike, layout: dict[str, Any]) -> None:
+        self.loader, self.shape, self.dtype, self.layout = loader, shape, np.dtype(dtype), layout
+        self.writable = False
+        self._keep = max(2, min(64, _CACHE_BYTES // max(1, math.prod(shape[-2:]) * self.dtype.itemsize)))
+        self._cache: OrderedDict[int, npt.NDArray[Any]] = OrderedDict()
+
+    def __getitem__(self, key: tuple[slice, ...]) -> npt.NDArray[Any]:
+        leading = [range(*k.indices(n)) for k, n in zip(key[:-2], self.shape[:-2], strict=True)]
+        rows, columns = key[-2:]
+        extents = [len(r) for r in leading] + [rows.stop - rows.start, columns.stop - columns.start]
+        out = np.empty(extents, self.dtype)
+        for place in itertools.product(*(range(len(r)) for r in leading)):
+            index = tuple(r[i] for r, i in zip(leading, place, strict=True))
+            flat = int(np.ravel_multi_index(index, self.shape[:-2]))
+            out[place] = self._section(flat)[rows, columns]
+        return out
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_cache": OrderedDict()}
+
+    def close(self) -> None:
+        """Let go of open files and of the sections in memory."""
+        self._cache.clear()
+        self.loader.close()
+
+    def _section(self, index: int) -> npt.NDArray[Any]:
+        if index not in self._cache:
+            self._cache[index] = self.loader.load(index)
+            if len(self._cache) > self._keep:
+                self._cache.popitem(last=False)
+        self._cache.move_to_end(index)
+        return self._cache[index]

@@ -1,0 +1,172 @@
+"""HDF5: `file.h5:dataset`, with our attributes; CREMI files state `resolution` and `offset` in the same way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from neuropil.errors import VolumeError
+from neuropil.io.base import file_errors, our_attributes, replace_when_whole, require_new
+from neuropil.lazy import Stored
+from neuropil.volume import Volume
+
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_CHUNK = 64
+_SLAB_BYTES = 128 * 2**20
+# handles that a forked child inherited: closing them there could disturb the parent, so they are only forgotten
+_inherited: list[Any] = []
+
+
+class HDF5Array:
+    """A dataset that is opened at the first read, and again in every process that it is sent to or forked into."""
+
+    writable = False
+
+    def __init__(self, path: Path, dataset: str) -> None:
+        self.path, self.dataset, self.name = path, dataset, f"{path}:{dataset}"
+        self._file: Any = None
+        self._pid = 0
+        with file_errors(self.name, "reading"):
+            handle = self._handle()
+            self.shape: tuple[int, ...] = tuple(handle.shape)
+            self.dtype: np.dtype[Any] = handle.dtype
+            self.layout = {"format": "hdf5", "chunk": handle.chunks, "codec": handle.compression}
+
+    def __getitem__(self, key: tuple[slice, ...]) -> npt.NDArray[Any]:
+        with file_errors(self.name, "reading"):
+            data: npt.NDArray[Any] = self._handle()[key]
+            return data
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_file": None, "_pid": 0}
+
+    def close(self) -> None:
+        """Close the file; the next read opens it again."""
+        if self._file is not None and self._pid == os.getpid():
+            self._file.close()
+        self._file = None
+
+    def _handle(self) -> Any:
+        if self._pid != os.getpid():
+            if self._file is not None:
+                _inherited.append(self._file)
+            self._file = None
+        if self._file is None:
+            self._file, self._pid = h5py.File(self.path, "r"), os.getpid()
+        return self._file[self.dataset]
+
+
+class HDF5Format:
+    """Reads and writes ``file.h5:dataset``."""
+
+    name = "hdf5"
+    suffixes: tuple[str, ...] = (".h5", ".hdf5", ".hdf")
+
+    def matches(self, path: Path) -> bool:
+        """Whether it ends like HDF5, or begins like it."""
+        if not path.is_file():
+            return False
+        if path.suffix.lower() in self.suffixes:
+            return True
+        with path.open("rb") as file:
+            return file.read(len(_SIGNATURE)) == _SIGNATURE
+
+    def open(self, path: Path, inner: str) -> Stored:
+        """Open a dataset; without a name, the only one that is a volume.
+
+        Raises
+        ------
+        VolumeError
+            If the file is damaged, or the dataset is not there (those present are listed).
+        """
+        with file_errors(str(path), "reading"), h5py.File(path, "r") as file:
+            dataset = _chosen(file, path, inner)
+            attrs = our_attributes(dict(file[dataset].attrs), f"{path}:{dataset}")
+        return Stored(HDF5Array(path, dataset), attrs, f"{path}:{dataset}")
+
+    def save(self, path: Path, inner: str, volume: Volume) -> None:
+        """Write a volume as one dataset; a file that exists gets it added, and is replaced whole or not at all."""
+        write_hdf5(path, {inner or volume.kind: volume})
+
+
+FORMAT = HDF5Format()
+
+
+def write_hdf5(path: str | os.PathLike[str], volumes: Mapping[str, Volume]) -> None:
+    """Write volumes as datasets of one file; the file appears (or changes) only when all are written.
+
+    Parameters
+    ----------
+    path
+        A new file, or one that has none of these datasets yet (it is copied first: meant for small files).
+    volumes
+        Dataset name → volume.
+
+    Raises
+    ------
+    VolumeError
+        If a dataset exists already, or the file cannot be written.
+    """
+    final = Path(path)
+    if not final.exists():
+        require_new(final)
+    partial = replace_when_whole(final)
+    try:
+        with file_errors(str(final), "writing"):
+            if final.exists():
+                shutil.copyfile(final, partial)
+            with h5py.File(partial, "a") as file:
+                for dataset, volume in volumes.items():
+                    _write_dataset(file, dataset, volume, str(final))
+            os.replace(partial, final)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write_dataset(file: Any, dataset: str, volume: Volume, name: str) -> None:
+    if dataset in file:
+        raise VolumeError(f"'{name}' already has a dataset '{dataset}'", "a new name", "choose another name")
+    chunk = tuple(max(1, min(_CHUNK, n)) for n in volume.shape[-3:])
+    target = file.create_dataset(
+        dataset,
+        shape=volume.shape,
+        dtype=volume.dtype,
+        chunks=(1,) * (volume.ndim - 3) + chunk,
+        compression="gzip",
+        compression_opts=1,
+        shuffle=volume.dtype.itemsize > 1,
+    )
+    for key, value in volume.attributes().items():
+        target.attrs[key] = np.asarray(value) if isinstance(value, (list, tuple)) else value
+    section_bytes = volume.dtype.itemsize * int(np.prod(volume.shape)) // max(1, volume.shape[-3])
+    slab = max(1, _SLAB_BYTES // max(1, section_bytes) // _CHUNK) * _CHUNK
+    z, y, x = volume.shape[-3:]
+    for block in volume.blocks((min(slab, max(1, z)), max(1, y), max(1, x))):
+        start = block.write.start[0] - volume.box.start[0]
+        stop = start + block.write.shape[0]
+        target[..., start:stop, :, :] = volume.read(block.write)
+
+
+def _chosen(file: Any, path: Path, inner: str) -> str:
+    """The name of the dataset that is meant."""
+    found: dict[str, Any] = {}
+    file.visititems(lambda name, node: found.update({name: node}) if isinstance(node, h5py.Dataset) else None)
+    listing = ", ".join(f"{name} {node.shape}" for name, node in sorted(found.items())) or "none"
+    # a link is not visited, but is as good a name
+    if inner and isinstance(file.get(inner), h5py.Dataset):
+        return inner
+    under = f"{inner}/" if inner else ""
+    volumes = [name for name, node in found.items() if name.startswith(under) and node.ndim in (3, 4, 5)]
+    if (not inner or inner in file) and len(volumes) == 1:
+        return volumes[0]
+    got = f"'{path}' has no dataset '{inner}'" if inner and inner not in file else f"'{path}' holds several volumes"
+    if not volumes and not (inner and inner not in file):
+        got = f"'{path}' holds no volume"
+    raise VolumeError(got, f"one of: {listing}", f"{path}:NAME")

@@ -1,0 +1,248 @@
+"""TIFF stacks: OME, ImageJ and plain multi-page files, read lazily; pages are sections along z unless said otherwise.
+
+The voxel size is believed where it is truly there: OME physical sizes, ImageJ spacing with a unit of length, or our own
+attributes. The dots-per-inch of a plain TIFF say nothing about sections and are ignored.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import struct
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+
+from neuropil.errors import VolumeError
+from neuropil.io.base import SectionStack, file_errors, our_attributes, replace_when_whole, require_new, unit_nm
+from neuropil.lazy import Stored
+from neuropil.volume import Volume
+
+
+class MappedArray:
+    """Uncompressed pixels that lie in one piece, mapped at the first read of each process."""
+
+    writable = False
+
+    def __init__(self, path: Path, start: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.path, self.start, self.shape, self.dtype = path, start, shape, dtype
+        self.layout = {"format": "tiff", "chunk": (*(1 for _ in shape[:-2]), *shape[-2:]), "codec": None}
+        self._map: npt.NDArray[Any] | None = None
+
+    def __getitem__(self, key: tuple[slice, ...]) -> npt.NDArray[Any]:
+        if self._map is None:
+            with file_errors(str(self.path), "reading"):
+                self._map = np.memmap(self.path, self.dtype, "r", self.start, self.shape)
+        return self._map[key]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_map": None}
+
+    def close(self) -> None:
+        """Drop the map; the next read makes it again."""
+        self._map = None
+
+
+class TiffPages:
+    """Loads single pages of the first series."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: Any = None
+        self._pid = 0
+
+    def load(self, index: int) -> npt.NDArray[Any]:
+        """The (Y, X) pixels of a page."""
+        with file_errors(f"{self.path} page {index}", "reading"):
+            if self._file is None or self._pid != os.getpid():
+                # a forked child shares the parent's file position, so it needs a handle of its own
+                self._file, self._pid = tifffile.TiffFile(self.path), os.getpid()
+            data: npt.NDArray[Any] = self._file.series[0].pages[index].asarray()
+            return data
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "_file": None, "_pid": 0}
+
+    def close(self) -> None:
+        """Close the file; the next load opens it again."""
+        if self._file is not None and self._pid == os.getpid():
+            self._file.close()
+        self._file = None
+
+
+class TiffFormat:
+    """Reads TIFF stacks; writes compressed ones that carry our attributes."""
+
+    name = "tiff"
+    suffixes: tuple[str, ...] = (".tif", ".tiff", ".btf")
+
+    def matches(self, path: Path) -> bool:
+        """Whether it is a file that ends like TIFF."""
+        return path.is_file() and path.suffix.lower() in self.suffixes
+
+    def open(self, path: Path, inner: str) -> Stored:
+        """Open the first series.
+
+        Raises
+        ------
+        VolumeError
+            If the file is cut short, has colour, or an `inner` name was given.
+        """
+        if inner:
+            raise VolumeError(f"'{path}:{inner}'", "no name inside a TIFF file", f"open '{path}'")
+        with file_errors(str(path), "reading"):
+            _require_whole_chain(path)
+            with _quiet(), tifffile.TiffFile(path) as file:
+                series = file.series[0]
+                _require_whole_pages(path, series)
+                attrs = _attributes(file, series, path)
+                shape, dtype = tuple(series.shape), np.dtype(series.dtype)
+                if series.dataoffset is not None:
+                    placed = dtype.newbyteorder(file.byteorder)
+                    return Stored(MappedArray(path, series.dataoffset, shape, placed), attrs, str(path))
+                codec = str(getattr(series.keyframe.compression, "name", series.keyframe.compression)).lower()
+        layout = {"format": "tiff", "chunk": (*(1 for _ in shape[:-2]), *shape[-2:]), "codec": codec}
+        return Stored(SectionStack(TiffPages(path), shape, dtype, layout), attrs, str(path))
+
+    def save(self, path: Path, inner: str, volume: Volume) -> None:
+        """Write a volume section by section; the file appears when it is whole. Boolean masks become 0 and 1."""
+        if inner:
+            raise VolumeError(f"'{path}:{inner}'", "no name inside a TIFF file", f"write '{path}'")
+        require_new(path)
+        partial = replace_when_whole(path)
+        dtype = np.dtype(np.uint8) if volume.dtype.kind == "b" else volume.dtype
+        attrs = {**volume.attributes(), "axes": volume.axes.upper()}
+        try:
+            with file_errors(str(path), "writing"):
+                tifffile.imwrite(
+                    partial,
+                    _sections(volume, dtype),
+                    shape=volume.shape,
+                    dtype=dtype,
+                    photometric="minisblack",
+                    compression="zlib",
+                    bigtiff=math.prod(volume.shape) * dtype.itemsize > 2**31,
+                    metadata=attrs,
+                )
+                os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+FORMAT = TiffFormat()
+
+
+def _sections(volume: Volume, dtype: np.dtype[Any]) -> Iterator[npt.NDArray[Any]]:
+    """The (Y, X) sections in the order of the stored axes."""
+    box = volume.box
+    channels = [None] if volume.ndim == 3 else range(volume.shape[0])
+    for channel in channels:
+        for block in volume.blocks((1, *(max(1, n) for n in box.shape[1:]))):  # type: ignore[arg-type]
+            data = volume.read(block.write)
+            yield (data if channel is None else data[channel])[0].astype(dtype)
+
+
+def _attributes(file: Any, series: Any, path: Path) -> dict[str, Any]:
+    """Our attributes, from whichever kind of metadata there is."""
+    axes = str(series.axes).lower()
+    if "s" in axes or len(series.keyframe.shape) != 2:
+        raise VolumeError(f"'{path}' has colour or volumetric pages (axes '{axes}')", "grey pages", "convert it")
+    found: dict[str, Any] = {}
+    if series.kind == "shaped" and file.shaped_metadata:
+        own = dict(file.shaped_metadata[0])
+        found = our_attributes({k: v for k, v in own.items() if k not in ("shape", "axes")}, str(path))
+    elif series.kind == "ome" and file.ome_metadata:
+        found = _ome_resolution(file.ome_metadata)
+    elif file.is_imagej and file.imagej_metadata:
+        found = _imagej_resolution(file)
+    if set(axes) <= set("tczyx"):
+        found["axes"] = axes
+    return found
+
+
+def _ome_resolution(xml: str) -> dict[str, Any]:
+    pixels = next((e for e in ElementTree.fromstring(xml).iter() if e.tag.rsplit("}", 1)[-1] == "Pixels"), None)
+    if pixels is None:
+        return {}
+    sizes = []
+    for axis in "ZYX":
+        value = pixels.get(f"PhysicalSize{axis}")
+        nm = unit_nm(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+        if value is None or nm is None:
+            return {}
+        sizes.append(float(value) * nm)
+    return {"resolution": sizes}
+
+
+def _imagej_resolution(file: Any) -> dict[str, Any]:
+    said, tags = file.imagej_metadata, file.pages[0].tags
+    nm, spacing = unit_nm(said.get("unit")), said.get("spacing")
+    if nm is None or not spacing or "XResolution" not in tags or "YResolution" not in tags:
+        return {}
+    per_unit = [tags[k].value[0] / max(1, tags[k].value[1]) for k in ("YResolution", "XResolution")]
+    if min(per_unit) <= 0:
+        return {}
+    return {"resolution": [abs(float(spacing)) * nm, *(nm / p for p in per_unit)]}
+
+
+def _require_whole_chain(path: Path) -> None:
+    """Follow the chain of page directories to its end: a file that was cut short breaks it."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(16)
+        order = {b"II": "<", b"MM": ">"}.get(head[:2])
+        if order is None or len(head) < 8:
+            raise VolumeError(f"'{path}' is not a TIFF file", "a TIFF stack", "check what the file is")
+        big = struct.unpack(order + "H", head[2:4])[0] == 43
+        count_type, entry, link_type = ("Q", 20, "Q") if big else ("H", 12, "I")
+        at = struct.unpack(order + link_type, head[8:16] if big else head[4:8])[0]
+        seen: set[int] = set()
+        while at:
+            file.seek(at)
+            raw = file.read(struct.calcsize(count_type))
+            count = struct.unpack(order + count_type, raw)[0] if len(raw) == struct.calcsize(count_type) else None
+            end = at + len(raw) + (count or 0) * entry
+            if count is None or end + struct.calcsize(link_type) > size or at in seen:
+                raise _truncated(path, f"page {len(seen)} is cut off")
+            seen.add(at)
+            file.seek(end)
+            at = struct.unpack(order + link_type, file.read(struct.calcsize(link_type)))[0]
+
+
+def _require_whole_pages(path: Path, series: Any) -> None:
+    """Check that the pixels of every page lie inside the file."""
+    size = path.stat().st_size
+    if series.dataoffset is not None:
+        if series.dataoffset + series.nbytes > size:
+            raise _truncated(path, "its pixels end beyond it")
+        return
+    expected = math.prod(series.shape) // max(1, math.prod(series.keyframe.shape))
+    if len(series.pages) != expected:
+        raise _truncated(path, f"it has {len(series.pages)} of {expected} pages")
+    for number in range(expected):
+        page = series.pages[number]
+        ends = [a + n for a, n in zip(page.dataoffsets, page.databytecounts, strict=True)] if page is not None else []
+        if not ends or max(ends) > size:
+            raise _truncated(path, f"page {number} is cut off")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep tifffile from logging what we are about to say in one error."""
+    log = logging.getLogger("tifffile")
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
+
+
+def _truncated(path: Path, how: str) -> VolumeError:
+    return VolumeError(f"'{path}' is truncated: {how}", "a whole TIFF file", "copy it again")

@@ -1,0 +1,139 @@
+"""Numbers as words: scores with their meaning, durations, memory, speed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from neuropil.metrics import directions
+from neuropil.report.model import Timing
+
+#: Score → (title, what it says). Order is that of the page.
+MEANING: dict[str, tuple[str, str]] = {
+    "voi_sum": ("VOI sum", "bits of disagreement between truth and segmentation; 0 is perfect"),
+    "voi_split": ("VOI split", "bits lost to neurons cut into pieces"),
+    "voi_merge": ("VOI merge", "bits lost to neurons fused together"),
+    "arand": ("ARAND", "adapted Rand error: share of voxel pairs judged wrongly; 0 is perfect"),
+    "cremi_score": ("CREMI score", "geometric mean of VOI sum and ARAND"),
+    "erl_nm": ("ERL", "expected run length: nm of neuron followed without a mistake"),
+    "nerl": ("NERL", "ERL as a share of the best possible"),
+    "num_truth": ("Neurons", "objects in the truth"),
+    "num_pred": ("Segments", "objects in the segmentation"),
+}
+MAIN = ("voi_sum", "voi_split", "voi_merge", "arand")
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A score on the page; `better` is "lower", "higher" or empty."""
+
+    key: str
+    title: str
+    value: str
+    meaning: str
+    better: str
+    main: bool
+
+
+@dataclass(frozen=True)
+class TimingRow:
+    """A stage in the table of timings; `share` of the total time in percent."""
+
+    stage: str
+    time: str
+    share: float
+    memory: str
+    speed: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One score across runs; `best` are the columns that nobody beats."""
+
+    title: str
+    better: str
+    values: tuple[str, ...]
+    best: frozenset[int]
+
+
+def tiles(scores: Mapping[str, Any]) -> list[Tile]:
+    """Scores in the order of `MEANING`, then others as they come; values that are no numbers are left out."""
+    table = directions()
+    shown = []
+    for key in ordered(scores):
+        title, meaning = MEANING.get(key, (key.replace("_", " "), ""))
+        better = {True: "higher", False: "lower"}.get(table[key], "") if key in table else ""
+        shown.append(Tile(key, title, number(float(scores[key])), meaning, better, key in MAIN))
+    return shown
+
+
+def compared(runs: Sequence[Mapping[str, Any]]) -> list[Comparison]:
+    """Every score that at least two runs have, side by side, with the best marked where better has a meaning."""
+    table = directions()
+    rows = []
+    for key in ordered({k: v for run in runs for k, v in run.items()}):
+        values = [float(run[key]) if is_number(run.get(key)) else math.nan for run in runs]
+        known = [v for v in values if not math.isnan(v)]
+        if len(known) < 2:
+            continue
+        better = {True: "higher", False: "lower"}.get(table[key], "") if key in table else ""
+        goal = {"higher": max(known), "lower": min(known)}.get(better)
+        best = frozenset(i for i, v in enumerate(values) if goal is not None and v == goal)
+        texts = tuple("–" if math.isnan(v) else number(v) for v in values)
+        rows.append(Comparison(MEANING.get(key, (key.replace("_", " "), ""))[0], better, texts, best))
+    return rows
+
+
+def ordered(scores: Mapping[str, Any]) -> list[str]:
+    """Keys with numbers, those of `MEANING` first."""
+    keys = [k for k, v in scores.items() if is_number(v)]
+    return [k for k in MEANING if k in keys] + [k for k in keys if k not in MEANING]
+
+
+def timing_rows(timings: Mapping[str, float | Timing]) -> list[TimingRow]:
+    """The table of timings, in the order given."""
+    stages = {k: v if isinstance(v, Timing) else Timing(float(v)) for k, v in timings.items()}
+    total = sum(t.seconds for t in stages.values())
+    return [
+        TimingRow(
+            stage,
+            duration(t.seconds),
+            100 * t.seconds / total if total else 0.0,
+            memory(t.peak_bytes) if t.peak_bytes else "",
+            f"{t.voxels / t.seconds / 1e6:.3g} Mvoxel/s" if t.voxels and t.seconds > 0 else "",
+        )
+        for stage, t in stages.items()
+    ]
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a real number (truth values are not)."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def number(value: float) -> str:
+    """A score: whole numbers with thin spaces between thousands, others with three decimals."""
+    if not math.isfinite(value):
+        return "–"
+    if value == int(value) and abs(value) >= 2:
+        return f"{int(value):,}".replace(",", "\u202f")
+    return f"{value:,.3f}".replace(",", "\u202f") if abs(value) < 1000 else f"{value:,.0f}".replace(",", "\u202f")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 0.42 s, 12 s, 3 min 05 s, 2 h 10 min."""
+    if seconds < 10:
+        return f"{seconds:.2g} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds) // 60
+    if minutes < 60:
+        return f"{minutes} min {round(seconds) % 60:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def memory(size: int) -> str:
+    """Bytes in MiB or GiB."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"

@@ -1,0 +1,145 @@
+"""From geometry to grey: cytoplasm, membranes, mitochondria, vesicles, microtubules, synaptic densities."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from neuropil.synth.em_config import EMPhantomConfig
+from neuropil.synth.em_geometry import Fields, Spec
+from neuropil.synth.em_lattice import is_glia
+from neuropil.synth.hashing import gauss, noise3, uniform
+
+__all__ = ["Look", "look", "shade"]
+
+VESICLE_CELL_NM, VESICLE_NM = 56.0, 19.0
+TUBULE_CELL_NM, TUBULE_NM, BUNDLE_NM = 50.0, 8.0, 110.0
+
+Floats = NDArray[np.float64]
+
+
+class Look(NamedTuple):
+    """Grey values and lengths of an `EMPhantomConfig`, as the kernel takes them."""
+
+    cytoplasm: float
+    spread: float
+    texture: float
+    membrane: float
+    membrane_nm: float
+    mitochondrion: float
+    cristae: float
+    gradient: float
+    section_nm: float
+
+
+def look(config: EMPhantomConfig) -> Look:
+    """The kernel's view of a config."""
+    return Look(
+        config.cytoplasm, config.cytoplasm_spread, config.texture, config.membrane, config.membrane_nm,
+        config.mitochondrion, config.cristae, config.stain_gradient, config.section_nm,
+    )  # fmt: skip
+
+
+@njit(cache=True)
+def _vesicle(seed: int, chance: float, p: Floats) -> float:
+    """Darkness (0 to 1) from vesicles: rings with a paler inside, one per cell of two staggered lattices at most."""
+    dark = 0.0
+    for layer in range(2):
+        a = p[0] / VESICLE_CELL_NM + 0.5 * layer
+        b = p[1] / VESICLE_CELL_NM + 0.5 * layer
+        c = p[2] / VESICLE_CELL_NM + 0.5 * layer
+        i, j, k = np.int64(np.floor(a)), np.int64(np.floor(b)), np.int64(np.floor(c))
+        if uniform(seed + 61 + layer, i, j, k) >= chance:
+            continue
+        free = 0.5 - VESICLE_NM / VESICLE_CELL_NM  # how far the centre can move and the vesicle stay in its cell
+        a -= i + 0.5 + free * (2 * uniform(seed + 63, i, j, k + layer) - 1)
+        b -= j + 0.5 + free * (2 * uniform(seed + 64, i, j, k + layer) - 1)
+        c -= k + 0.5 + free * (2 * uniform(seed + 65, i, j, k + layer) - 1)
+        r = np.sqrt(a * a + b * b + c * c) * VESICLE_CELL_NM
+        ring = (r - 0.68 * VESICLE_NM) / (0.3 * VESICLE_NM)
+        dark = max(dark, np.exp(-0.5 * ring * ring) + 0.25 * np.exp(-0.5 * (r / (0.5 * VESICLE_NM)) ** 2))
+    return dark
+
+
+@njit(cache=True)
+def _tubule(seed: int, neuron: int, across: NDArray[np.float32]) -> float:
+    """Darkness (0 to 1) from microtubules that run along the neurite."""
+    if across[0] ** 2 + across[1] ** 2 > BUNDLE_NM**2:
+        return 0.0
+    a, b = across[0] / TUBULE_CELL_NM, across[1] / TUBULE_CELL_NM
+    i, j = np.int64(np.floor(a)), np.int64(np.floor(b))
+    if uniform(seed + 66, neuron, i, j) > 0.4:
+        return 0.0
+    a -= i + 0.5 + 0.25 * (2 * uniform(seed + 67, neuron, i, j) - 1)
+    b -= j + 0.5 + 0.25 * (2 * uniform(seed + 68, neuron, i, j) - 1)
+    r = np.sqrt(a * a + b * b) * TUBULE_CELL_NM
+    return float(np.exp(-0.5 * (r / TUBULE_NM) ** 2))
+
+
+@njit(cache=True)
+def _cytoplasm(seed: int, glial: float, style: Look, neuron: int, p: Floats) -> tuple[float, float]:
+    """Mean grey of a neuron and the local texture."""
+    base = style.cytoplasm + style.spread * gauss(seed + 71, neuron, 0, 0)
+    rough = style.texture * (0.6 + 0.8 * uniform(seed + 72, neuron, 0, 0))
+    if is_glia(seed, glial, neuron):
+        base -= 1.2 * style.spread
+        rough *= 1.4
+    fine = noise3(seed + 73, p[0] / 17.0, p[1] / 17.0, p[2] / 17.0)
+    coarse = noise3(seed + 74, p[0] / 46.0, p[1] / 46.0, p[2] / 46.0)
+    return base, rough * (0.7 * fine + 0.6 * coarse)
+
+
+@njit(cache=True)
+def _mitochondrion(seed: int, style: Look, mito: int, depth: float, p: Floats) -> float:
+    """Grey inside a mitochondrion: matrix, cristae as warped plates, and the dark double membrane."""
+    a = 2 * uniform(seed + 75, mito, 0, 0) - 1
+    b = 2 * uniform(seed + 75, mito, 1, 0) - 1
+    c = 2 * uniform(seed + 75, mito, 2, 0) - 1
+    norm = max(0.2, np.sqrt(a * a + b * b + c * c))
+    bend = 22.0 * noise3(seed + 76, p[0] / 70.0, p[1] / 70.0, p[2] / 70.0)
+    phase = ((a * p[0] + b * p[1] + c * p[2]) / norm + bend) / 33.0
+    wave = np.sin(2 * np.pi * phase)
+    fade = 0.5 + 0.5 * noise3(seed + 77, p[0] / 60.0, p[1] / 60.0, p[2] / 60.0)
+    shell = np.exp(-0.5 * ((depth + 7.0) / 5.0) ** 2)
+    return style.mitochondrion + style.cristae * wave * min(1.0, max(0.0, fade)) - 1.2 * style.cristae * shell
+
+
+@njit(cache=True)
+def _voxel(seed: int, glial: float, style: Look, fields: Fields, index: tuple[int, int, int], p: Floats) -> float:
+    neuron, b = fields.neuron[index], np.float64(fields.membrane_nm[index])
+    mean, rough = _cytoplasm(seed, glial, style, neuron, p)
+    grey = mean + rough
+    chance = 0.03 + 0.1 * (uniform(seed + 78, neuron, 0, 0) < 0.3) + 0.65 * fields.vesicles[index]
+    if b > 26.0 and fields.mito_nm[index] > 22.0:
+        dark = max(_vesicle(seed, chance, p), 0.8 * _tubule(seed, neuron, fields.across_DHWC[index]))
+        grey -= 0.55 * dark * (mean - style.membrane)
+    inside = fields.mito_nm[index]
+    if inside < 8.0:
+        m = 1.0 / (1.0 + np.exp(inside / 2.5))
+        body = _mitochondrion(seed, style, fields.mito[index], inside, p) + 0.35 * rough
+        grey += m * (body - grey)
+    width2 = style.membrane_nm**2
+    spread2 = width2 + (fields.tilt[index] * style.section_nm) ** 2 / 12.0
+    line = (width2 / spread2) ** 0.4 * np.exp(-0.5 * b * b / spread2)
+    grey += line * (style.membrane + 0.25 * rough - grey)
+    density = fields.density[index] * np.exp(-b / 22.0)
+    grey += density * (0.5 * style.membrane - grey)
+    return grey
+
+
+@njit(cache=True)
+def shade(spec: Spec, style: Look, fields: Fields, out: NDArray[np.float32]) -> None:
+    """Noise-free grey values of a region, before the microscope."""
+    p = np.empty(3)
+    for z in range(out.shape[0]):
+        p[0] = (spec.start[0] + z + 0.5) * spec.voxel[0]
+        for y in range(out.shape[1]):
+            p[1] = (spec.start[1] + y + 0.5) * spec.voxel[1] + spec.shift_ZC[z, 0]
+            for x in range(out.shape[2]):
+                p[2] = (spec.start[2] + x + 0.5) * spec.voxel[2] + spec.shift_ZC[z, 1]
+                grey = _voxel(spec.seed, spec.glia, style, fields, (z, y, x), p)
+                stain = noise3(spec.seed + 79, p[0] / 2600.0, p[1] / 2600.0, p[2] / 2600.0)
+                out[z, y, x] = grey + style.gradient * stain

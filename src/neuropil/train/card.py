@@ -1,0 +1,53 @@
+"""The model card: what a stranger must know before using a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from neuropil.train.checkpoint import Run
+
+
+def model_card(run: Run) -> str:
+    """Markdown that says what was trained on what, how well it did on what was held back, and how to use it."""
+    card, config = run.card, run.config
+    validation = run.rows("validation")
+    best = _best(card, validation)
+    z, y, x = run.voxel_size
+    lines = [
+        f"# {run.path.name}: affinities for {card['recipe']}",
+        "",
+        f"- **Network** {config.model.name}, channels {list(config.model.channels)}, {card['parameters']:,} parameters",
+        f"- **Voxel size** {z:g} × {y:g} × {x:g} nm (z, y, x)",
+        f"- **Affinities** {[list(o) for o in run.offsets]} (voxel steps z, y, x)",
+        f"- **Trained** {card['created']}, seed {card['seed']}, {_steps(run)} steps, neuropil {card['versions']['neuropil']}",
+        "- **Licence** of these weights: that of the training data permitting, the trainer's to choose",
+        "",
+        "## Data",
+        "",
+        *(f"- `{s['image']}` with `{s['labels']}`, held back {s['held_back']}" for s in card["sources"]),
+        "",
+        "## Held-back score",
+        "",
+        "Mean over the held-back slabs at the calibrated decoding (threshold and biases were chosen there too):",
+        "",
+        "| threshold | VOI split | VOI merge | VOI sum | ARAND |",
+        "|---|---|---|---|---|",
+        f"| {best['threshold']} | {best['voi_split']} | {best['voi_merge']} | {best['voi_sum']} | {best['arand']} |",
+        "",
+        "## Use",
+        "",
+        "```",
+        f"neuropil segment {run.path.name} VOLUME --out seg.zarr",
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _best(card: dict[str, Any], validation: list[dict[str, Any]]) -> dict[str, Any]:
+    return next(row for row in reversed(validation) if row["step"] == card["best"]["step"])
+
+
+def _steps(run: Run) -> int:
+    rows = run.rows("train")
+    return int(rows[-1]["step"]) if rows else 0

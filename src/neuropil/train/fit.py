@@ -1,0 +1,239 @@
+"""`fit`: from labelled volumes and settings to a Run directory."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from lightning_fabric import Fabric
+
+from neuropil.config import Config
+from neuropil.data.augment.base import sectioned
+from neuropil.data.batches import Order, make_loader
+from neuropil.data.normalise import Normaliser, fit_normaliser
+from neuropil.data.sampling import Sampler, prepare, split_region
+from neuropil.errors import ConfigError, InputError, RunError
+from neuropil.geometry import Box, Float3, Int3
+from neuropil.infer.predict import PredictSettings
+from neuropil.models import build_model
+from neuropil.plan import resolved
+from neuropil.train.card import model_card
+from neuropil.train.checkpoint import CARD, Run, write_atomic
+from neuropil.train.engine import default_device, launch, precision_of
+from neuropil.train.loop import Batch, train_loop
+from neuropil.train.validate import HeldBack, Validator
+from neuropil.volume import Volume
+
+Pair = tuple[Volume, Volume]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every training process is given; picklable."""
+
+    pairs: Sequence[Pair]
+    regions: Sequence[Box]
+    held: Sequence[HeldBack]
+    normalisers: Sequence[Normaliser]
+    run: Run
+    init: str | None
+
+
+def fit(pairs: Sequence[Pair], config: Config, out: str | os.PathLike[str], *, init: str | None, resume: bool) -> Run:
+    """Train a network on labelled volumes.
+
+    Parameters
+    ----------
+    pairs
+        (image, labels) volumes of one voxel size.
+    config
+        Settings; the empty ones are filled from the voxel size.
+    out
+        The run directory to make, or with `resume` to go on with.
+    init
+        First weights: a run directory or a .safetensors file.
+
+    Returns
+    -------
+    Run
+        With weights, calibrated decoding, and a model card.
+
+    Raises
+    ------
+    InputError, GeometryError, ConfigError, RunError
+        If volumes, settings or the directory cannot be used; see the modules that check them.
+    """
+    voxel_size = _voxel_size(pairs)
+    settings = resolved(config, voxel_size, network_stride(config, voxel_size))
+    check_crop(settings, network_stride(settings, voxel_size))
+    normalisers = [fit_normaliser(image, settings.data) for image, _ in pairs]
+    regions, held = [], []
+    for (image, labels), normaliser in zip(pairs, normalisers, strict=True):
+        region, slab = split_region(labels.box.intersected(image.box), settings.data)
+        regions.append(region)
+        if slab is not None:
+            held.append(HeldBack(image, labels, slab, normaliser))
+    if not held:
+        raise ConfigError(
+            f"data.validation = {settings.data.validation}",
+            "a share above 0: decoding is calibrated on what is held back",
+        )
+    # everything that can be wrong with the volumes must be said before the directory exists
+    sources = prepare(pairs, settings.data, regions=regions, normalisers=normalisers)
+    Sampler(sources, _crop(settings), _offsets(settings), settings.data, settings.train.seed)
+    del sources
+    run = _run_for(out, settings, pairs, normalisers, held, resume=resume)
+    job = Job(pairs, regions, held, normalisers, run, init)
+    try:
+        launch(_work, job, devices=settings.train.devices, precision=settings.train.precision)
+    except KeyboardInterrupt:
+        Run.open(run.path).updated(status="interrupted")
+        raise
+    return _finish(Run.open(run.path))
+
+
+def network_stride(config: Config, voxel_size: Float3) -> Int3:
+    """What crops and tiles must be multiples of, z, y, x."""
+    z, y, x = build_model(config.model, voxel_size, 1).stride  # type: ignore[misc]
+    return int(z), int(y), int(x)
+
+
+def check_crop(config: Config, stride: Int3) -> None:
+    """Raise a ConfigError unless the crop is a multiple of the network's stride."""
+    if any(c % s for c, s in zip(_crop(config), stride, strict=True)):
+        raise ConfigError(f"data.crop = {list(_crop(config))}", f"multiples of {list(stride)}, the network's stride")
+
+
+def predict_settings(config: Config, stride: Int3) -> PredictSettings:
+    """How a run predicts on this machine."""
+    device = default_device()
+    predict = config.predict
+    return PredictSettings(
+        tile=predict.tile,
+        overlap=predict.overlap,
+        multiple_of=stride,
+        block=predict.block,
+        memory_bytes=int(predict.memory_gb * 2**30),
+        tta=predict.tta,
+        batch=predict.batch,
+        precision="bf16" if precision_of(config.train.precision, device).startswith("bf16") else "fp32",
+        device=str(device),
+    )
+
+
+def _work(fabric: Fabric, job: Job) -> None:
+    config = job.run.config
+    sources = prepare(job.pairs, config.data, regions=job.regions, normalisers=job.normalisers)
+    sampler = Sampler(sources, _crop(config), _offsets(config), config.data, config.train.seed)
+    stride = network_stride(config, job.run.voxel_size)
+
+    def batches(first_step: int, rank: int, world: int) -> Iterator[Batch]:
+        order = Order(config.train.batch, first_step, None, rank, world)
+        return iter(make_loader(sampler, order, config.data, pin_memory=fabric.device.type == "cuda"))
+
+    steps = config.data.widen_border
+    validator = Validator(
+        job.held,
+        config,
+        _offsets(config),
+        (0 if sectioned(job.run.voxel_size) else steps, steps, steps),
+        predict_settings(config, stride),
+        (2 * stride[0], 2 * stride[1], 2 * stride[2]),
+    )
+    train_loop(fabric, job.run, batches, validator, job.init)
+
+
+def _run_for(
+    out: str | os.PathLike[str],
+    config: Config,
+    pairs: Sequence[Pair],
+    normalisers: Sequence[Normaliser],
+    held: Sequence[HeldBack],
+    *,
+    resume: bool,
+) -> Run:
+    """A new run directory, or the one to resume after checking that it is the same work."""
+    sources = _sources(pairs, normalisers, held)
+    if not resume:
+        if (Path(out) / CARD).is_file():
+            raise RunError(f"'{out}' already holds a run", "a new directory", "go on with it by --resume")
+        return Run.create(out, config, _card(config, pairs[0][0].voxel_size, sources))
+    run = Run.open(out)
+    if run.card["sources"] != sources:
+        raise RunError(
+            f"'{out}' was trained on {[s['image'] for s in run.card['sources']]}",
+            "the same volumes, in the same order, when resuming",
+            "give them as before, or start a new run with --init",
+        )
+    if run.config != config:
+        changed = [k for k in config.model_dump() if getattr(config, k) != getattr(run.config, k)]
+        raise RunError(
+            f"the settings of '{out}' differ in {', '.join(changed)}",
+            "the settings of the first session when resuming",
+            "leave out --recipe, --set, --budget and --steps: they are read from the run",
+        )
+    return run.updated(status="training")
+
+
+def _sources(
+    pairs: Sequence[Pair], normalisers: Sequence[Normaliser], held: Sequence[HeldBack]
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "image": image.name,
+            "labels": labels.name,
+            "shape": list(image.shape),
+            "normaliser": normaliser.to_dict(),
+            "held_back": {"start": list(slab.box.start), "stop": list(slab.box.stop)},
+        }
+        for (image, labels), normaliser, slab in zip(pairs, normalisers, held, strict=True)
+    ]
+
+
+def _card(config: Config, voxel_size: Float3, sources: list[dict[str, Any]]) -> dict[str, Any]:
+    model = build_model(config.model, voxel_size, len(_offsets(config)))
+    return {
+        "recipe": config.recipe,
+        "voxel_size": list(voxel_size),
+        "offsets": [list(o) for o in _offsets(config)],
+        "sources": sources,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "seed": config.train.seed,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "versions": versions(),
+        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the result."""
+    names = ("neuropil", "torch", "numpy", "tensorstore", "numba", "lightning-fabric")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+
+
+def _finish(run: Run) -> Run:
+    run = run.updated(status="complete")
+    write_atomic(run.path / "README.md", model_card(run).encode())
+    return run
+
+
+def _voxel_size(pairs: Sequence[Pair]) -> Float3:
+    if not pairs:
+        raise InputError("no training volumes", "at least one --image with its --labels")
+    return pairs[0][0].voxel_size
+
+
+def _crop(config: Config) -> Int3:
+    assert config.data.crop is not None  # filled by `resolved`
+    return config.data.crop
+
+
+def _offsets(config: Config) -> tuple[Int3, ...]:
+    assert config.model.offsets is not None  # filled by `resolved`
+    return config.model.offsets

@@ -1,0 +1,115 @@
+"""Folders of sections: order, what is left out, what does not fit."""
+
+from __future__ import annotations
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+
+from neuropil.errors import GeometryError, InputError, VolumeError
+from neuropil.io import save_volume
+from neuropil.volume import Volume, open_volume
+
+NM = (40.0, 4.0, 4.0)
+RAW = np.random.default_rng(0).integers(0, 255, (12, 20, 30), dtype=np.uint8)
+
+
+def png(path, section) -> None:
+    path.write_bytes(imagecodecs.png_encode(section))
+
+
+def test_natural_order(tmp_path) -> None:
+    for z in range(12):
+        png(tmp_path / f"s{z}.png", RAW[z])
+    np.testing.assert_array_equal(open_volume(tmp_path, voxel_size=NM).numpy(), RAW)
+
+
+def test_hidden_and_other_files_are_left_out(tmp_path) -> None:
+    png(tmp_path / "a1.png", RAW[0])
+    png(tmp_path / ".a0.png", RAW[1])
+    (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "a2.png").mkdir()
+    assert open_volume(tmp_path, voxel_size=NM).shape == (1, 20, 30)
+
+
+def test_voxel_size_must_be_given(tmp_path) -> None:
+    png(tmp_path / "a1.png", RAW[0])
+    with pytest.raises(GeometryError, match="--voxel-size"):
+        open_volume(tmp_path)
+
+
+def test_kinds_of_files_mix(tmp_path) -> None:
+    flat = np.full((20, 30), 100, np.uint8)
+    png(tmp_path / "1.PNG", RAW[0])
+    tifffile.imwrite(tmp_path / "2.tif", RAW[1])
+    (tmp_path / "3.jpg").write_bytes(imagecodecs.jpeg_encode(flat))
+    data = open_volume(tmp_path, voxel_size=NM).numpy()
+    np.testing.assert_array_equal(data[:2], RAW[:2])
+    np.testing.assert_allclose(data[2], flat, atol=2)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "tif"])
+def test_other_shape_names_the_file(tmp_path, kind) -> None:
+    png(tmp_path / "1.png", RAW[0])
+    odd = tmp_path / f"2.{kind}"
+    if kind == "tif":
+        tifffile.imwrite(odd, RAW[1, :19])
+    else:
+        odd.write_bytes((imagecodecs.png_encode if kind == "png" else imagecodecs.jpeg_encode)(RAW[1, :19]))
+    with pytest.raises(VolumeError, match=rf"2\.{kind}' has \(19, 30\)"):
+        open_volume(tmp_path, voxel_size=NM)
+
+
+def test_other_type_names_the_file(tmp_path) -> None:
+    png(tmp_path / "1.png", RAW[0])
+    png(tmp_path / "2.png", RAW[1].astype(np.uint16))
+    with pytest.raises(VolumeError, match=r"2\.png' is .* uint16"):
+        open_volume(tmp_path, voxel_size=NM).numpy()
+
+
+def test_colour_is_refused(tmp_path) -> None:
+    png(tmp_path / "1.png", np.zeros((20, 30, 3), np.uint8))
+    with pytest.raises(VolumeError, match="grey"):
+        open_volume(tmp_path, voxel_size=NM)
+
+
+def test_stack_among_sections_is_refused(tmp_path) -> None:
+    tifffile.imwrite(tmp_path / "1.tif", RAW[:3], metadata=None)
+    with pytest.raises(VolumeError, match="one page a section"):
+        open_volume(tmp_path, voxel_size=NM)
+
+
+def test_empty_folder(tmp_path) -> None:
+    with pytest.raises(VolumeError, match="no sections"):
+        open_volume(tmp_path, voxel_size=NM)
+
+
+def test_name_inside_is_refused(tmp_path) -> None:
+    png(tmp_path / "1.png", RAW[0])
+    with pytest.raises(VolumeError, match="no name inside"):
+        open_volume(f"{tmp_path}:raw", voxel_size=NM)
+
+
+@pytest.mark.parametrize(
+    "volume",
+    [Volume(RAW.astype(np.float32), NM), Volume(RAW[None], NM, axes="czyx"), Volume(RAW.astype(np.uint64), NM)],
+)
+def test_what_png_cannot_hold_is_refused(tmp_path, volume) -> None:
+    with pytest.raises(InputError, match="PNG"):
+        save_volume(volume, f"{tmp_path}/out/")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_name_inside_is_refused_on_writing(tmp_path) -> None:
+    from neuropil.io.images import FORMAT
+
+    with pytest.raises(VolumeError, match="no name inside"):
+        FORMAT.save(tmp_path / "out", "raw", Volume(RAW, NM))
+
+
+def test_broken_sidecar(tmp_path) -> None:
+    png(tmp_path / "1.png", RAW[0])
+    (tmp_path / "neuropil.json").write_text('{"resolution": [40,')
+    with pytest.raises(VolumeError, match=r"neuropil\.json"):
+        open_volume(tmp_path)

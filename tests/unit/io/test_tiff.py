@@ -1,0 +1,133 @@
+"""TIFF: voxel sizes that are truly there, axes, lazy pages."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import tifffile
+
+from neuropil.errors import GeometryError, VolumeError
+from neuropil.geometry import Box
+from neuropil.io.base import SectionStack
+from neuropil.io.tiff import MappedArray
+from neuropil.volume import open_volume
+
+RAW = np.random.default_rng(0).integers(0, 255, (6, 30, 40), dtype=np.uint8)
+NM = (40.0, 4.0, 4.0)
+
+
+def test_imagej(tmp_path) -> None:
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        RAW,
+        imagej=True,
+        resolution=(250, 125),
+        metadata={"spacing": 0.04, "unit": "um", "axes": "ZYX"},
+    )
+    volume = open_volume(tmp_path / "a.tif")
+    assert volume.voxel_size == pytest.approx((40, 8, 4))
+    np.testing.assert_array_equal(volume.numpy(), RAW)
+
+
+@pytest.mark.parametrize("said", [{"unit": "pixel", "spacing": 2.0}, {"unit": "um"}, {"spacing": 0.04}])
+def test_imagej_without_all_of_it_does_not_know(tmp_path, said) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", RAW, imagej=True, resolution=(250, 250), metadata={**said, "axes": "ZYX"})
+    with pytest.raises(GeometryError, match="--voxel-size"):
+        open_volume(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_ome(tmp_path, compression) -> None:
+    said = {
+        "axes": "ZYX",
+        "PhysicalSizeX": 0.004,
+        "PhysicalSizeY": 4.0,
+        "PhysicalSizeYUnit": "nm",
+        "PhysicalSizeZ": 0.04,
+    }
+    tifffile.imwrite(tmp_path / "a.ome.tif", RAW, metadata=said, compression=compression)
+    volume = open_volume(tmp_path / "a.ome.tif")
+    assert volume.voxel_size == pytest.approx(NM)
+    np.testing.assert_array_equal(volume.numpy(), RAW)
+
+
+def test_ome_without_z_does_not_know(tmp_path) -> None:
+    tifffile.imwrite(
+        tmp_path / "a.ome.tif", RAW, metadata={"axes": "ZYX", "PhysicalSizeX": 0.004, "PhysicalSizeY": 0.004}
+    )
+    with pytest.raises(GeometryError, match="--voxel-size"):
+        open_volume(tmp_path / "a.ome.tif")
+
+
+def test_channels_between_sections(tmp_path) -> None:
+    data = np.random.default_rng(0).integers(0, 255, (5, 2, 30, 40), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "a.ome.tif", data, metadata={"axes": "ZCYX"}, compression="zlib")
+    volume = open_volume(tmp_path / "a.ome.tif", voxel_size=NM)
+    assert (volume.axes, volume.shape) == ("czyx", (2, 5, 30, 40))
+    np.testing.assert_array_equal(volume.numpy(), data.swapaxes(0, 1))
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_plain_pages_are_sections(tmp_path, compression) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", RAW, metadata=None, compression=compression, resolution=(300, 300))
+    with pytest.raises(GeometryError, match="--voxel-size"):
+        open_volume(tmp_path / "a.tif")
+    np.testing.assert_array_equal(open_volume(tmp_path / "a.tif", voxel_size=NM).numpy(), RAW)
+
+
+def test_single_page_is_a_stack_of_one(tmp_path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", RAW[0])
+    assert open_volume(tmp_path / "a.tif", voxel_size=NM).shape == (1, 30, 40)
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("bigtiff", [False, True])
+def test_byte_orders_and_bigtiff(tmp_path, byteorder, bigtiff) -> None:
+    data = RAW.astype(np.uint16) * 100
+    tifffile.imwrite(tmp_path / "a.tif", data, byteorder=byteorder, bigtiff=bigtiff)
+    np.testing.assert_array_equal(open_volume(tmp_path / "a.tif", voxel_size=NM).numpy(), data)
+
+
+def test_stack_saved_as_time_is_not_guessed(tmp_path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", RAW, imagej=True, metadata={"axes": "TYX"})
+    with pytest.raises(GeometryError, match="time series"):
+        open_volume(tmp_path / "a.tif", voxel_size=NM)
+    np.testing.assert_array_equal(open_volume(tmp_path / "a.tif", voxel_size=NM, axes="zyx").numpy(), RAW)
+
+
+def test_colour_is_refused(tmp_path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((5, 30, 40, 3), np.uint8), photometric="rgb")
+    with pytest.raises(VolumeError, match="grey"):
+        open_volume(tmp_path / "a.tif", voxel_size=NM)
+
+
+def test_not_a_tiff(tmp_path) -> None:
+    (tmp_path / "a.tif").write_bytes(b"hello, this is no picture")
+    with pytest.raises(VolumeError, match="not a TIFF"):
+        open_volume(tmp_path / "a.tif", voxel_size=NM)
+    (tmp_path / "a.tif").write_bytes(b"")
+    with pytest.raises(VolumeError, match="not a TIFF"):
+        open_volume(tmp_path / "a.tif", voxel_size=NM)
+
+
+def test_reads_only_the_pages_asked_for(tmp_path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", RAW, compression="zlib")
+    volume = open_volume(tmp_path / "a.tif", voxel_size=NM)
+    assert isinstance(volume.array, SectionStack)
+    np.testing.assert_array_equal(volume.read(Box((2, 3, 4), (4, 9, 11), NM)), RAW[2:4, 3:9, 4:11])
+    assert sorted(volume.array._cache) == [2, 3]
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_pickled_volume_opens_its_own_handle(tmp_path, compression) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", RAW, compression=compression)
+    volume = open_volume(tmp_path / "a.tif", voxel_size=NM)
+    assert isinstance(volume.array, SectionStack if compression else MappedArray)
+    volume.numpy()
+    small = pickle.dumps(volume)
+    assert len(small) < 2000
+    np.testing.assert_array_equal(pickle.loads(small).numpy(), RAW)
+    volume.close()
+    np.testing.assert_array_equal(volume.numpy(), RAW)

@@ -1,0 +1,381 @@
+"""Volume: geometry, reading, writing, what it refuses, and what `open_volume` believes of a file."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from neuropil.errors import GeometryError, InputError, VolumeError
+from neuropil.geometry import Box
+from neuropil.io.hdf5 import write_hdf5
+from neuropil.lazy import inferred_kind
+from neuropil.volume import (
+    Volume,
+    as_volume,
+    check_finite,
+    open_volume,
+    require_kind,
+    require_same_grid,
+    split_url,
+)
+
+NM = (40.0, 4.0, 4.0)
+
+
+def ramp(shape=(5, 6, 7), dtype=np.uint8) -> np.ndarray:
+    return np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+
+
+def h5(path: Path, data: np.ndarray, dataset: str = "data", **attrs) -> Path:
+    with h5py.File(path, "a") as file:
+        node = file.create_dataset(dataset, data=data)
+        node.attrs.update({"resolution": NM, **attrs})
+    return path
+
+
+class TestVolume:
+    def test_box_from_offset_in_nm(self) -> None:
+        volume = Volume(ramp(), NM, offset=(1480, 3644, 3644))
+        assert volume.box == Box((37, 911, 911), (42, 917, 918), NM)
+        assert (volume.shape, volume.ndim, volume.dtype) == ((5, 6, 7), 3, np.uint8)
+
+    def test_reads_by_place_in_the_world(self) -> None:
+        volume = Volume(ramp(), NM, offset=(80, 4, 8))
+        box = Box((3, 2, 4), (5, 5, 6), NM)
+        np.testing.assert_array_equal(volume.read(box), ramp()[1:3, 1:4, 2:4])
+
+    def test_reads_all_channels(self) -> None:
+        data = ramp((3, 5, 6, 7))
+        volume = Volume(data, NM, axes="czyx")
+        assert volume.box.shape == (5, 6, 7)
+        np.testing.assert_array_equal(volume.read(Box((1, 1, 1), (2, 3, 4), NM)), data[:, 1:2, 1:3, 1:4])
+
+    def test_reading_gives_a_copy(self) -> None:
+        data = ramp()
+        Volume(data, NM).numpy()[:] = 0
+        np.testing.assert_array_equal(data, ramp())
+
+    def test_foreign_byte_order_is_read_as_native(self) -> None:
+        volume = Volume(ramp(dtype=">u2"), NM)
+        assert volume.numpy().dtype == np.dtype("=u2")
+        np.testing.assert_array_equal(volume.numpy(), ramp(dtype=np.uint16))
+
+    @pytest.mark.parametrize("start", [(-1, 0, 0), (0, 0, 6)])
+    def test_box_outside_is_refused(self, start) -> None:
+        box = Box(start, tuple(s + 2 for s in start), NM)
+        with pytest.raises(GeometryError, match="a box inside"):
+            Volume(ramp(), NM).read(box)
+
+    def test_box_of_another_voxel_size_is_refused(self) -> None:
+        with pytest.raises(GeometryError, match="one grid"):
+            Volume(ramp(), NM).read(Box((0, 0, 0), (1, 1, 1), (8, 8, 8)))
+
+    def test_box_of_a_rounded_voxel_size_is_read(self) -> None:
+        assert Volume(ramp(), (40, 4.0000001, 4)).read(Box((0, 0, 0), (1, 2, 3), NM)).shape == (1, 2, 3)
+
+    @pytest.mark.parametrize(
+        ("shape", "options", "match"),
+        [
+            ((5, 6), {}, "axes 'zyx'"),
+            ((2, 5, 6, 7), {}, "axes 'zyx'"),
+            ((5, 6, 7), {"axes": "czyx"}, "axes 'czyx'"),
+            ((5, 6, 7), {"axes": "xyz"}, "axes 'xyz'"),
+            ((5, 6, 7), {"offset": (1, 2)}, "offset"),
+            ((5, 6, 7), {"offset": (0, 0, float("nan"))}, "offset"),
+            ((5, 6, 7), {"voxel_size": (0, 4, 4)}, "voxel size"),
+        ],
+    )
+    def test_impossible_geometry_is_refused(self, shape, options, match) -> None:
+        with pytest.raises(GeometryError, match=match):
+            Volume(np.zeros(shape, np.uint8), **{"voxel_size": NM, **options})
+
+    @pytest.mark.parametrize(
+        ("dtype", "kind"), [(np.float32, "labels"), (np.float32, "mask"), (np.complex64, "image"), (bool, "image")]
+    )
+    def test_type_that_cannot_be_of_the_kind_is_refused(self, dtype, kind) -> None:
+        with pytest.raises(InputError, match=kind):
+            Volume(np.zeros((2, 2, 2), dtype), NM, kind=kind)
+
+    def test_unknown_kind_is_refused(self) -> None:
+        with pytest.raises(InputError, match="one of image, labels"):
+            Volume(ramp(), NM, kind="picture")
+
+    def test_negative_labels_are_refused_and_say_where(self) -> None:
+        data = ramp(dtype=np.int32)
+        data[2, 2, 2] = -7
+        with pytest.raises(InputError, match="label -7"):
+            Volume(data, NM, kind="labels").numpy()
+        assert Volume(data, NM, kind="image").numpy().min() == -7
+
+    def test_largest_labels_are_kept(self) -> None:
+        data = np.full((2, 2, 2), 2**64 - 2, np.uint64)
+        assert Volume(data, NM).numpy().max() == 2**64 - 2
+
+    def test_crop_is_lazy_keeps_its_place_and_is_read_only(self) -> None:
+        volume = Volume(ramp(), NM, offset=(40, 40, 40), kind="image", attrs={"note": "x"}, name="n")
+        crop = volume.crop(Box((2, 11, 12), (4, 13, 15), NM))
+        assert crop.box == Box((2, 11, 12), (4, 13, 15), NM)
+        assert (crop.attrs, crop.kind, crop.kind_stated, crop.writable) == ({"note": "x"}, "image", True, False)
+        np.testing.assert_array_equal(crop.numpy(), ramp()[1:3, 1:3, 2:5])
+        np.testing.assert_array_equal(crop.crop(crop.box.grown((0, 0, -1))).numpy(), ramp()[1:3, 1:3, 3:4])
+
+    def test_pickle_and_repr(self) -> None:
+        volume = pickle.loads(pickle.dumps(Volume(ramp(), NM, offset=(40, 0, 0), name="thing")))
+        np.testing.assert_array_equal(volume.numpy(), ramp())
+        assert "thing" in repr(volume)
+        assert volume.box.start == (1, 0, 0)
+
+    def test_attributes_carry_what_belongs_beside_the_array(self) -> None:
+        volume = Volume(
+            np.zeros((3, 2, 2, 2), np.uint8), NM, (40, 0, 0), "czyx", attrs={"offsets": [[-1, 0, 0]], "resolution": 1}
+        )
+        assert volume.attributes() == {
+            "offsets": [[-1, 0, 0]],
+            "resolution": [40.0, 4.0, 4.0],
+            "offset": [40.0, 0.0, 0.0],
+            "axes": "czyx",
+            "kind": "affinities",
+        }
+
+    def test_import_is_light(self) -> None:
+        code = "import sys, neuropil.volume; print([m for m in ('torch', 'h5py', 'tensorstore', 'tifffile', 'neuropil.io') if m in sys.modules])"
+        out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert out.stdout.strip() == "[]"
+
+
+class TestWrite:
+    def test_writes_by_place_in_the_world(self) -> None:
+        data = np.zeros((5, 6, 7), np.uint16)
+        volume = Volume(data, NM, offset=(40, 0, 0))
+        volume.write(Box((2, 1, 1), (3, 3, 4), NM), np.ones((1, 2, 3), np.uint8))
+        assert data.sum() == 6
+        assert data[1, 1:3, 1:4].all()
+
+    def test_read_only_is_respected(self) -> None:
+        data = ramp()
+        data.flags.writeable = False
+        volume = Volume(data, NM)
+        assert not volume.writable
+        with pytest.raises(VolumeError, match="reading only"):
+            volume.write(volume.box, ramp())
+
+    def test_wrong_shape_is_refused(self) -> None:
+        volume = Volume(ramp(), NM)
+        with pytest.raises(GeometryError, match="equal shapes"):
+            volume.write(volume.box, ramp((5, 6, 6)))
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.uint16, np.int8])
+    def test_lossy_types_are_refused(self, dtype) -> None:
+        volume = Volume(ramp(), NM)
+        with pytest.raises(InputError, match="astype"):
+            volume.write(volume.box, ramp(dtype=dtype))
+
+    def test_outside_is_refused(self) -> None:
+        volume = Volume(ramp(), NM)
+        with pytest.raises(GeometryError, match="inside"):
+            volume.write(volume.box.shifted((1, 0, 0)), ramp())
+
+
+class TestKind:
+    @pytest.mark.parametrize(
+        ("dtype", "attrs", "name", "kind"),
+        [
+            ("uint8", {}, "a.h5:raw", "image"),
+            ("uint16", {}, "a.tif", "image"),
+            ("float32", {}, "labels", "image"),
+            ("uint64", {}, "a.h5:raw", "labels"),
+            ("uint32", {}, "x", "labels"),
+            ("int64", {}, "x", "labels"),
+            ("uint8", {}, "a.h5:labels", "labels"),
+            ("uint16", {}, "a.h5:volumes/labels/neuron_ids", "labels"),
+            ("uint8", {}, "labels/a.h5:raw", "image"),
+            ("uint8", {}, "labels.tif", "labels"),
+            ("bool", {}, "labels", "mask"),
+            ("uint8", {"offsets": [[-1, 0, 0]]}, "labels", "affinities"),
+        ],
+    )
+    def test_inferred(self, dtype, attrs, name, kind) -> None:
+        assert inferred_kind(dtype, attrs, name) == kind
+
+    def test_labels_as_image_are_refused(self) -> None:
+        for volume in (Volume(ramp(dtype=np.uint64), NM), Volume(ramp(), NM, kind="labels")):
+            with pytest.raises(InputError, match="holds labels"):
+                require_kind(volume, "image")
+
+    def test_image_as_labels_is_refused_when_it_says_so(self) -> None:
+        with pytest.raises(InputError, match=r"holds image \(stated\)"):
+            require_kind(Volume(ramp(), NM, kind="image"), "labels")
+        with pytest.raises(InputError, match="holds image"):
+            require_kind(Volume(ramp(dtype=np.float32), NM), "labels")
+
+    def test_inferred_kind_gives_way_to_labels(self) -> None:
+        volume = require_kind(Volume(ramp(), NM, name="a.h5:mito"), "labels")
+        assert (volume.kind, volume.kind_stated) == ("labels", True)
+        assert require_kind(Volume(np.zeros((2, 2, 2), bool), NM), "labels").kind == "labels"
+
+    def test_matching_kind_passes_through(self) -> None:
+        volume = Volume(ramp(), NM)
+        assert require_kind(volume, "image") is volume
+
+
+class TestGrid:
+    def test_same_grid_passes(self) -> None:
+        require_same_grid(Volume(ramp(), NM), Volume(ramp(dtype=np.uint64), (40, 4.0000001, 4)))
+
+    def test_labels_with_an_offset_inside_pass(self) -> None:
+        require_same_grid(Volume(ramp(), NM), Volume(ramp((2, 2, 2)), NM, offset=(40, 4, 4)))
+
+    def test_other_voxel_size_is_refused(self) -> None:
+        with pytest.raises(GeometryError, match="--voxel-size"):
+            require_same_grid(Volume(ramp(), NM), Volume(ramp(), (50, 4, 4)))
+
+    @pytest.mark.parametrize(("shape", "offset"), [((5, 6, 6), (0, 0, 0)), ((5, 6, 7), (40, 0, 0))])
+    def test_other_shape_or_place_is_refused(self, shape, offset) -> None:
+        with pytest.raises(GeometryError, match="shapes"):
+            require_same_grid(Volume(ramp(), NM), Volume(ramp(shape), NM, offset=offset))
+
+
+class TestFinite:
+    @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+    def test_says_how_many_and_where(self, bad) -> None:
+        data = ramp(dtype=np.float32)
+        data[1, 2, 3] = bad
+        with pytest.raises(InputError, match=r"raw: 1 values .* index \(1, 2, 3\)"):
+            check_finite(data, "raw")
+
+    def test_finite_and_whole_numbers_pass(self) -> None:
+        check_finite(ramp(dtype=np.float32), "raw")
+        check_finite(ramp(), "raw")
+
+
+class TestOpen:
+    def test_url_with_a_name_inside(self, tmp_path) -> None:
+        path = h5(tmp_path / "a.h5", ramp())
+        assert split_url(f"{path}:/volumes/raw/") == (path, "volumes/raw")
+        assert split_url(path) == (path, "")
+
+    def test_path_with_a_colon(self, tmp_path) -> None:
+        path = h5(tmp_path / "a:b.h5", ramp())
+        assert split_url(path) == (path, "")
+        assert split_url(f"{path}:data") == (path, "data")
+
+    def test_missing_file(self, tmp_path) -> None:
+        with pytest.raises(VolumeError, match="nothing.h5' does not exist"):
+            open_volume(tmp_path / "nothing.h5")
+        with pytest.raises(VolumeError, match="nothing.h5' does not exist"):
+            open_volume(f"{tmp_path}/nothing.h5:raw")
+
+    def test_unknown_format(self, tmp_path) -> None:
+        (tmp_path / "a.doc").write_text("hello")
+        with pytest.raises(VolumeError, match="no known format"):
+            open_volume(tmp_path / "a.doc")
+
+    def test_unknown_voxel_size_says_how_to_give_it(self, tmp_path) -> None:
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            file["data"] = ramp()
+        with pytest.raises(GeometryError, match="--voxel-size z,y,x"):
+            open_volume(tmp_path / "a.h5")
+        assert open_volume(tmp_path / "a.h5", voxel_size=(8, 8, 8)).voxel_size == (8.0, 8.0, 8.0)
+
+    def test_given_voxel_size_overrules(self, tmp_path) -> None:
+        path = h5(tmp_path / "a.h5", ramp(), offset=(80.0, 8.0, 8.0))
+        volume = open_volume(path, voxel_size=(20, 4, 4))
+        assert (volume.voxel_size, volume.box.start) == ((20.0, 4.0, 4.0), (4, 2, 2))
+
+    @pytest.mark.parametrize("resolution", [(40, 4), (40, 4, 4, 4), (0, 4, 4), (-40, 4, 4), (np.nan, 4, 4)])
+    def test_impossible_voxel_size(self, tmp_path, resolution) -> None:
+        with pytest.raises(GeometryError, match="three positive numbers"):
+            open_volume(h5(tmp_path / "a.h5", ramp(), resolution=resolution))
+
+    def test_three_axes_are_zyx_by_convention(self, tmp_path) -> None:
+        assert open_volume(h5(tmp_path / "a.h5", ramp())).axes == "zyx"
+
+    def test_four_axes_must_be_stated(self, tmp_path) -> None:
+        path = h5(tmp_path / "a.h5", ramp((3, 5, 6, 7)))
+        with pytest.raises(GeometryError, match="does not state its axes"):
+            open_volume(path)
+        assert open_volume(path, axes="czyx").axes == "czyx"
+        assert open_volume(path, kind="affinities").axes == "czyx"
+
+    def test_offsets_mean_affinities(self, tmp_path) -> None:
+        path = h5(tmp_path / "a.h5", ramp((2, 5, 6, 7)), offsets=[[-1, 0, 0], [0, -1, 0]])
+        volume = open_volume(path)
+        assert (volume.kind, volume.axes) == ("affinities", "czyx")
+        assert volume.attrs["offsets"] == [[-1, 0, 0], [0, -1, 0]]
+
+    def test_stated_order_is_read_as_zyx(self, tmp_path) -> None:
+        data = ramp((7, 6, 5))
+        volume = open_volume(h5(tmp_path / "a.h5", data, axes="xyz"))
+        assert volume.shape == (5, 6, 7)
+        np.testing.assert_array_equal(volume.numpy(), data.transpose(2, 1, 0))
+        np.testing.assert_array_equal(
+            volume.read(Box((1, 2, 3), (2, 4, 6), NM)), data.transpose(2, 1, 0)[1:2, 2:4, 3:6]
+        )
+
+    def test_channels_last_and_single_time_point(self, tmp_path) -> None:
+        data = ramp((1, 5, 6, 7, 2))
+        volume = open_volume(h5(tmp_path / "a.h5", data, axes="tzyxc"))
+        assert volume.axes == "czyx"
+        np.testing.assert_array_equal(volume.numpy(), np.moveaxis(data[0], -1, 0))
+
+    def test_single_channel_is_dropped(self, tmp_path) -> None:
+        assert open_volume(h5(tmp_path / "a.h5", ramp((1, 5, 6, 7)), axes="czyx")).axes == "zyx"
+
+    def test_single_channel_of_affinities_is_kept(self, tmp_path) -> None:
+        path = h5(tmp_path / "a.h5", ramp((1, 5, 6, 7)), axes="czyx", offsets=[[-1, 0, 0]])
+        assert open_volume(path).axes == "czyx"
+
+    def test_a_plane_is_a_stack_of_one(self, tmp_path) -> None:
+        path = h5(tmp_path / "a.h5", ramp((6, 7)))
+        volume = open_volume(f"{path}:data", axes="yx")
+        assert volume.shape == (1, 6, 7)
+        np.testing.assert_array_equal(volume.numpy()[0], ramp((6, 7)))
+
+    def test_words_beside_the_letters(self, tmp_path) -> None:
+        assert open_volume(h5(tmp_path / "a.h5", ramp(), axes="(selected z)yx")).axes == "zyx"
+        path = h5(tmp_path / "b.h5", ramp((2, 5, 6, 7)), axes="czyx (one channel per neuron; neurons may overlap)")
+        assert open_volume(path).axes == "czyx"
+
+    @pytest.mark.parametrize("axes", ["czyx", "zy", "depth height width", "zzx", ""])
+    def test_axes_that_do_not_fit(self, tmp_path, axes) -> None:
+        with pytest.raises(GeometryError, match="states axes"):
+            open_volume(h5(tmp_path / "a.h5", ramp(), axes=axes))
+
+    def test_time_series_is_refused(self, tmp_path) -> None:
+        with pytest.raises(GeometryError, match="time series"):
+            open_volume(h5(tmp_path / "a.h5", ramp((2, 5, 6, 7)), axes="tzyx"))
+
+    def test_kind_given_then_stated_then_inferred(self, tmp_path) -> None:
+        path = h5(tmp_path / "a.h5", ramp(dtype=np.uint32), kind="image")
+        assert open_volume(path).kind == "image"
+        assert open_volume(path, kind="labels").kind == "labels"
+        other = open_volume(h5(tmp_path / "b.h5", ramp(), "labels", kind="dense neuron instances"))
+        assert (other.kind, other.kind_stated, other.attrs["kind_text"]) == ("labels", False, "dense neuron instances")
+
+    def test_opened_for_reading_only(self, tmp_path) -> None:
+        volume = open_volume(h5(tmp_path / "a.h5", ramp()))
+        with pytest.raises(VolumeError, match="reading only"):
+            volume.write(volume.box, ramp())
+
+    def test_as_volume(self, tmp_path) -> None:
+        path = h5(tmp_path / "a.h5", ramp())
+        volume = as_volume(path)
+        assert as_volume(volume) is volume
+        assert as_volume(os.fspath(path), kind="labels").kind == "labels"
+        assert as_volume(volume, kind="mask").kind == "mask"
+
+    def test_affinities_of_other_people(self, tmp_path) -> None:
+        data = np.random.default_rng(0).random((3, 4, 5, 6)).astype(np.float32)
+        write_hdf5(
+            tmp_path / "a.h5",
+            {"affs": Volume(data, NM, axes="czyx", attrs={"offsets": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]})},
+        )
+        volume = require_kind(open_volume(f"{tmp_path}/a.h5:affs"), "affinities")
+        np.testing.assert_array_equal(volume.numpy(), data)
