@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +14,7 @@ from neuropil.affinities import Affinities, as_offsets
 from neuropil.config import Config, load_config, override
 from neuropil.errors import ConfigError, GeometryError, InputError
 from neuropil.geometry import Float3
+from neuropil.outputs import finished, new_output, provenance
 from neuropil.progress import Progress
 from neuropil.registry import SEGMENTERS
 from neuropil.volume import Volume, open_volume, require_kind, require_same_grid
@@ -136,13 +134,13 @@ def predict(
     model = opened.load_model(settings.device)
     target = None
     if out is not None:
-        target = _create(
+        target = new_output(
             out,
             (len(opened.offsets), *image.box.shape),
             np.dtype(np.uint8),
             image,
             kind="affinities",
-            attrs={"offsets": [list(o) for o in opened.offsets], "provenance": _provenance(config, image, opened)},
+            attrs={"offsets": [list(o) for o in opened.offsets], "provenance": provenance(config, image, opened)},
             overwrite=overwrite,
         )
     with Progress("predict", None, unit="tile") as progress:
@@ -150,7 +148,7 @@ def predict(
             model, image, offsets=opened.offsets, normalise=normaliser, settings=settings, out=target, progress=progress
         )
     if target is not None:
-        return Affinities(_finished(target, out), opened.offsets)
+        return Affinities(finished(target, out), opened.offsets)
     array = Volume(result, image.voxel_size, image.offset, "czyx", "affinities", name="prediction")
     return Affinities(array, opened.offsets)
 
@@ -194,13 +192,13 @@ def segment(
     result = Volume(labels, held.voxel_size, held.offset, "zyx", "labels", name="segmentation")
     if out is None:
         return result
-    provenance = _provenance(config, held, opened)
-    target = _create(
-        out, labels.shape, labels.dtype, held, kind="labels", attrs={"provenance": provenance}, overwrite=overwrite
+    origin = provenance(config, held, opened)
+    target = new_output(
+        out, labels.shape, labels.dtype, held, kind="labels", attrs={"provenance": origin}, overwrite=overwrite
     )
     for block in target.blocks():
         target.write(block.write, result.read(block.write))
-    return _finished(target, out)
+    return finished(target, out)
 
 
 def evaluate(
@@ -257,9 +255,10 @@ def report(
     image, segmentation, truth, affinities
         Volumes on one grid; the page shows what is given.
     """
+    from neuropil.pages import run_page
     from neuropil.report import ReportData, write_report
 
-    pages = [_run_page(_run(run)) for run in runs]
+    pages = [run_page(_run(run)) for run in runs]
     shown = {
         "image": None if image is None else _opened(image, voxel_size),
         "segmentation": None if segmentation is None else _opened(segmentation, voxel_size),
@@ -364,78 +363,3 @@ def _affinities(source: Any, voxel_size: Float3 | None) -> Affinities:
             "store it with the array, for example [[-1,0,0],[0,-1,0],[0,0,-1]]",
         )
     return Affinities(opened, as_offsets(opened.attrs["offsets"]))
-
-
-def _create(
-    out: str | os.PathLike[str],
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-    like: Volume,
-    *,
-    kind: str,
-    attrs: dict[str, Any],
-    overwrite: bool,
-) -> Volume:
-    from neuropil.io.zarr import create_zarr
-
-    return create_zarr(
-        Path(out),
-        shape,
-        dtype,
-        like.voxel_size,
-        offset=like.offset,
-        axes="czyx" if len(shape) == 4 else "zyx",
-        kind=kind,
-        attrs=attrs,
-        overwrite=overwrite,
-    )
-
-
-def _finished(target: Volume, out: str | os.PathLike[str] | None) -> Volume:
-    from neuropil.io.zarr import build_pyramid, finish
-
-    assert out is not None
-    if target.kind == "labels":
-        build_pyramid(Path(out))
-    finish(Path(out))
-    return open_volume(os.fspath(out))
-
-
-def _provenance(config: Config, source: Volume, run: Run | None) -> dict[str, Any]:
-    from neuropil.train.fit import versions
-
-    return {
-        "source": source.name,
-        "run": None if run is None else str(run.path),
-        "config": config.model_dump(mode="json"),
-        "versions": versions(),
-        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "command": shlex.join(sys.argv),
-    }
-
-
-def _run_page(run: Run) -> Any:
-    from neuropil.report import ReportData
-
-    validation = run.rows("validation")
-    best = next((r for r in reversed(validation) if r["step"] == run.card.get("best", {}).get("step")), None)
-    card = run.card
-    summary = {
-        "Recipe": str(card["recipe"]),
-        "Status": str(card["status"]),
-        "Voxel size": " × ".join(f"{v:g}" for v in run.voxel_size) + " nm (z, y, x)",
-        "Trained on": "; ".join(s["image"] for s in card["sources"]),
-        "Network": f"{run.config.model.name}, {card['parameters']:,} parameters",
-        "Steps": str(run.rows("train")[-1]["step"] if run.rows("train") else 0),
-        "Seed": str(card["seed"]),
-        "Versions": ", ".join(f"{k} {v}" for k, v in card["versions"].items()),
-        "Created": str(card["created"]),
-    }
-    return ReportData(
-        title=run.path.name,
-        summary=summary,
-        metrics=run.rows("train"),
-        validation=[{k: v for k, v in row.items() if k != "sweep"} for row in validation],
-        sweep=[] if best is None else best.get("sweep", []),
-        threshold=None if best is None else best.get("threshold"),
-    )

@@ -125,7 +125,7 @@ class PredictConfig(Settings):
 
     tile: Offset | None = Field(None, description="voxels z, y, x; chosen from voxel size and network when empty")
     overlap: Offset | None = Field(None, description="voxels that neighbouring tiles share")
-    block: Offset = Field((128, 128, 128), description="voxels written at once, a whole shard of the output")
+    block: Offset | None = Field(None, description="voxels written at once; the output's shard when empty")
     tta: Literal["none", "flips", "full"] = Field("none", description="average over mirrored and exchanged axes")
     batch: int = Field(1, ge=1)
     memory_gb: float = Field(2.0, gt=0, description="what buffers may take; wide volumes are worked in columns")

@@ -12,7 +12,7 @@ import psutil
 from neuropil import api
 from neuropil.errors import InputError
 from neuropil.geometry import Int3
-from neuropil.io.hdf5 import create_hdf5
+from neuropil.io.hdf5 import write_hdf5
 from neuropil.report import Timing
 from neuropil.synth.em import EMPhantom
 from neuropil.synth.em_config import EMPhantomConfig
@@ -67,7 +67,7 @@ def phantom_file(path: Path, seed: int, shape: Int3) -> None:
     """Write an EM phantom as HDF5 with datasets raw, labels and mitochondria."""
     phantom = EMPhantom(EMPhantomConfig.fib_sem(seed=seed, shape=shape))
     box = phantom.box
-    create_hdf5(
+    write_hdf5(
         path,
         {
             "raw": Volume(phantom.image(box), box.voxel_size, kind="image"),

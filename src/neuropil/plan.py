@@ -10,6 +10,8 @@ from neuropil.geometry import Float3, Int3
 LONG_RANGE_NM = (24.0, 72.0)
 #: Voxels of a training crop; a cube is shaped into flat crops for coarse sections.
 CROP_VOXELS = 64**3
+#: Voxels of a prediction tile: larger than a crop, so that less of it is margin.
+TILE_VOXELS = 96**3
 
 
 def default_offsets(voxel_size: Float3) -> Offsets:
@@ -42,12 +44,17 @@ def default_extent(voxel_size: Float3, voxels: int, multiple: Int3) -> Int3:
 
 def resolved(config: Config, voxel_size: Float3, stride: Int3) -> Config:
     """Fill the empty settings that depend on the voxel size (nm; z, y, x) and the network's stride."""
-    data, model = config.data, config.model
+    data, model, predict = config.data, config.model, config.predict
     even = (max(2, stride[0]), max(8, stride[1]), max(8, stride[2]))
     crop = data.crop or default_extent(voxel_size, CROP_VOXELS, even)
+    offsets = model.offsets or default_offsets(voxel_size)
+    tile = predict.tile or default_extent(voxel_size, TILE_VOXELS, even)
+    longest = [max(abs(o[axis]) for o in offsets) for axis in range(3)]
+    overlap = predict.overlap or tuple(min(t - 1, max(t // 4, 2 * e)) for t, e in zip(tile, longest, strict=True))
     return config.model_copy(
         update={
             "data": data.model_copy(update={"crop": crop}),
-            "model": model.model_copy(update={"offsets": model.offsets or default_offsets(voxel_size)}),
+            "model": model.model_copy(update={"offsets": offsets}),
+            "predict": predict.model_copy(update={"tile": tile, "overlap": overlap}),
         }
     )

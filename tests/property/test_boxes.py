@@ -22,7 +22,7 @@ def boxes(draw: st.DrawFn) -> Box:
 
 
 @given(boxes(), positive)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 def test_blocks_cover_a_box_exactly_once(box: Box, shape) -> None:
     count = np.zeros(box.shape, int)
     for block in box.blocks(shape):
@@ -34,7 +34,7 @@ def test_blocks_cover_a_box_exactly_once(box: Box, shape) -> None:
 
 
 @given(boxes(), positive, positive)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 def test_read_regions_are_write_regions_with_a_halo(box: Box, shape, halo) -> None:
     for block in box.blocks(shape, halo):
         assert block.read == block.write.grown(halo)
@@ -77,7 +77,7 @@ def test_any_read_is_the_numpy_slice(data: st.DataObject) -> None:
 
 
 @given(positive, positive, corner)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 def test_volume_blocks_start_at_its_first_voxel(shape, block, start) -> None:
     volume = Volume(np.zeros(shape, np.uint8), NM, tuple(s * v for s, v in zip(start, NM, strict=True)))
     count = np.zeros(shape, int)

@@ -267,9 +267,9 @@ class TestOpen:
         assert split_url(f"{path}:data") == (path, "data")
 
     def test_missing_file(self, tmp_path) -> None:
-        with pytest.raises(VolumeError, match="nothing.h5' does not exist"):
+        with pytest.raises(VolumeError, match=r"nothing\.h5' does not exist"):
             open_volume(tmp_path / "nothing.h5")
-        with pytest.raises(VolumeError, match="nothing.h5' does not exist"):
+        with pytest.raises(VolumeError, match=r"nothing\.h5' does not exist"):
             open_volume(f"{tmp_path}/nothing.h5:raw")
 
     def test_unknown_format(self, tmp_path) -> None:

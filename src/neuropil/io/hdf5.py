@@ -122,12 +122,72 @@ def write_hdf5(path: str | os.PathLike[str], volumes: Mapping[str, Volume]) -> N
         with file_errors(str(final), "writing"):
             if final.exists():
                 shutil.copyfile(final, partial)
-            with h5py.File(partial, "a") as file:
-                for dataset, volume in volumes.items():
-                    _write_dataset(file, dataset, volume, str(final))
+            adding = final.exists()
+            with open(partial, "r+b" if adding else "w+b", buffering=0) as raw:
+                _write_all(_Disk(raw), "r+" if adding else "w", volumes, str(final))
             os.replace(partial, final)
     finally:
         partial.unlink(missing_ok=True)
+
+
+class _Disk:
+    """A file that remembers its first refusal instead of raising it.
+
+    The HDF5 library crashes the process when a write fails while it closes a file. So it is told that all is well, and
+    `check` raises afterwards; the file is thrown away then.
+    """
+
+    def __init__(self, raw: Any) -> None:
+        self.raw = raw
+        self.error: OSError | None = None
+
+    def check(self) -> None:
+        """Raise what was remembered."""
+        if self.error is not None:
+            raise self.error
+
+    def write(self, data: Any) -> int:
+        left = memoryview(data)
+        try:
+            while self.error is None and len(left):
+                left = left[self.raw.write(left) :]
+        except OSError as error:
+            self.error = error
+        return len(data)
+
+    def truncate(self, size: int) -> int:
+        try:
+            self.raw.truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+        return size
+
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes."""
+        return bytes(self.raw.read(size))
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer)
+        got = self.raw.readinto(view) or 0
+        view[got:] = bytes(len(view) - got)
+        return len(view)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return int(self.raw.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self.raw.tell())
+
+    def flush(self) -> None:
+        self.raw.flush()
+
+
+def _write_all(disk: _Disk, mode: str, volumes: Mapping[str, Volume], name: str) -> None:
+    with h5py.File(disk, mode) as file:
+        for dataset, volume in volumes.items():
+            _write_dataset(file, dataset, volume, name)
+            disk.check()
+    disk.check()
 
 
 def _write_dataset(file: Any, dataset: str, volume: Volume, name: str) -> None:

@@ -174,12 +174,7 @@ def erl(
     squares = nodes.squared_runs(classes == 0)
     own = np.divide(squares, total, out=np.zeros(count), where=total > 0)
     segments = nodes.segments_per_skeleton()
-    runs = tuple(
-        SkeletonRuns(length, ok, split_nm, merged_nm, omitted_nm, own_nm, met)
-        for length, (ok, split_nm, merged_nm, omitted_nm), own_nm, met in zip(
-            total.tolist(), parts.tolist(), own.tolist(), segments.tolist(), strict=True
-        )
-    )
+    rows = zip(total.tolist(), parts.tolist(), own.tolist(), segments.tolist(), strict=True)
     return ERLResult(
         erl_nm=float(squares.sum() / total.sum()),
         max_erl_nm=float((total**2).sum() / total.sum()),
@@ -187,7 +182,7 @@ def erl(
         splits=int(np.maximum(segments - 1, 0).sum()),
         merges=int(np.maximum(covered - 1, 1).sum()),
         merged_segments=merged,
-        skeletons=runs,
+        skeletons=tuple(SkeletonRuns(nm, a, b, c, d, one, met) for nm, (a, b, c, d), one, met in rows),
     )
 
 

@@ -116,6 +116,20 @@ def shaped(voxel_size: Float3, config: FragmentsConfig) -> land.Landscape:
     )
 
 
+def tissue(edges_CZYX: npt.NDArray[np.uint8], config: FragmentsConfig) -> npt.NDArray[np.bool_]:
+    """Voxels of which at least one nearest edge reaches `config.background`; the others are background."""
+    out = np.empty(edges_CZYX.shape[1:], np.bool_)
+    _tissue(edges_CZYX, _level(config.background), out)
+    return out
+
+
+def label_fragments_of(parent: npt.NDArray[np.int32], tissue_ZYX: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int32], int]:
+    """Turn a forest over the voxels into int32 ids in order of first voxel, and their number."""
+    labels = np.empty(tissue_ZYX.shape, np.int32)
+    code = np.where(tissue_ZYX, np.uint8(SELF), np.uint8(NONE)).ravel()
+    return labels, int(_numbered(parent, code, labels.ravel()))
+
+
 def as_bytes(aff_CZYX: npt.NDArray[Any], offsets: Sequence[Sequence[int]]) -> npt.NDArray[np.uint8]:
     """Check affinities and give them as uint8.
 
@@ -163,16 +177,15 @@ def _flooded(
     shape = shaped(voxel_size, config)
     used = voxel_size[1:] if shape.sectionwise else voxel_size
     away, cut = land.distances_nm(edges_CZYX, shape, min(used))
-    tissue = np.empty(cut.shape, np.bool_)
-    _tissue(edges_CZYX, _level(config.background), tissue)
+    inside = tissue(edges_CZYX, config)
     radius = [0 if w == 0 else max(1, round(config.seed_nm / v)) for w, v in zip(shape.weights, voxel_size, strict=True)]
-    seeds = _maxima(away, radius) & tissue & (away > 0)
+    seeds = _maxima(away, radius) & inside & (away > 0)
     out = np.zeros(cut.shape, np.int32)
     first = 0
     # one flooding a section, or one for all
     for part in [(slice(z, z + 1),) for z in range(cut.shape[0])] if shape.sectionwise else [(slice(None),)]:
         marks, n = _plateaus(seeds[part])
-        flooded = watershed(cut[part] - away[part] / np.float32(config.radius_nm), marks, mask=tissue[part])
+        flooded = watershed(cut[part] - away[part] / np.float32(config.radius_nm), marks, mask=inside[part])
         out[part] = np.where(flooded > 0, flooded + first, 0)
         first += n
     relabelled = np.empty_like(out)

@@ -86,7 +86,8 @@ def line_chart(
         *_grid(across, up, [t for t in x_ticks if min(xs) <= t <= max(xs)], y_ticks),
         *(_marker(across, m) for m in markers),
         *(_line(across, up, s) for s in lines),
-        f'<text class="axis" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>',
+        f'<text class="axis" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" '
+        f'text-anchor="middle">{escape(x_label)}</text>',
         f'<text class="axis" transform="translate(13 {(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)" '
         f'text-anchor="middle">{escape(y_label)}</text>',
     ]
@@ -182,7 +183,8 @@ def _marker(across: Axis, marker: Marker) -> str:
     shift = -6 if side == "end" else 6
     return (
         f'<line class="marker" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
-        f'<text class="marker-text" x="{x + shift:.1f}" y="{TOP + 10}" text-anchor="{side}">{escape(marker.text)}</text>'
+        f'<text class="marker-text" x="{x + shift:.1f}" y="{TOP + 10}" '
+        f'text-anchor="{side}">{escape(marker.text)}</text>'
     )
 
 

@@ -55,7 +55,7 @@ def _validation(data: ReportData) -> Chart | None:
 
 
 def sweep_chart(runs: Sequence[ReportData]) -> Chart | None:
-    """Scores against the agglomeration threshold, the chosen one marked; only the VOI sum when there are several runs."""
+    """Scores against the agglomeration threshold, the chosen one marked; of several runs only the VOI sum."""
     if len(runs) == 1:
         data = runs[0]
         chosen = data.threshold if data.threshold is not None else flagged_threshold(data.sweep)

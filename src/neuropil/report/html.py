@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import numpy as np
@@ -178,25 +177,30 @@ def _error_legend(paint: panels.Painter | None) -> tuple[tuple[str, str, str, st
 def _turntables(paint: panels.Painter, look: Look) -> list[Turntable]:
     """The same neurons in the truth and, with everything fused to them, in the segmentation."""
     scene, voxel = paint.scene, paint.scene.box.voxel_size
-    truth, pred = scene.truth, scene.segmentation
-    main = truth or pred
-    colours = paint.truth_colours if truth else paint.segment_colours
-    if main is None or colours is None or min(scene.box.shape) < 4:
+    names = list(paint.objects)
+    if not names or min(scene.box.shape) < 4:
         return []
-    chosen = solid.selected(main.index_ZYX, voxel, colours, look.neurons)
+    first = paint.objects[names[0]]
+    chosen = solid.selected(first.labels.index_ZYX, voxel, first.colours, look.neurons)
     if not len(chosen):
         return []
-    pairs: list[tuple[str, Any, Any, Any]] = [("Truth" if truth else "Segmentation", main, chosen, colours)]
-    if truth is not None and pred is not None and paint.found is not None:
+    wanted = {names[0]: chosen}
+    if paint.found is not None:
         answering = np.flatnonzero(np.isin(paint.found.main_truth, chosen))
-        wanted = np.union1d(answering, paint.found.main_pred[chosen])
-        pairs.append(("Segmentation", pred, wanted[wanted > 0], paint.segment_colours))
+        both = np.union1d(answering, paint.found.main_pred[chosen])
+        wanted["segmentation"] = both[both > 0]
     tables = []
-    for title, labels, wanted, colour in pairs:
-        body = solid.build(labels.index_ZYX, wanted, voxel, look.solid_side)
-        views = solid.turntable(body, colour, look.solid_pixels, look.turns)
+    for name, indices in wanted.items():
+        shown = paint.objects[name]
+        body = solid.build(shown.labels.index_ZYX, indices, voxel, look.solid_side)
+        views = solid.turntable(body, shown.colours, look.solid_pixels, look.turns)
         tables.append(
-            Turntable(title, data_uri(np.concatenate(views), 62), len(views), views[0].shape[1] / views[0].shape[0])
+            Turntable(
+                panels.TITLES[name],
+                data_uri(np.concatenate(views), 80),
+                len(views),
+                views[0].shape[1] / views[0].shape[0],
+            )
         )
     return tables
 

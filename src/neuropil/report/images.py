@@ -40,11 +40,8 @@ def data_uri(picture: npt.NDArray[np.uint8], quality: int) -> str:
     if picture.ndim == 2:
         picture = np.repeat(picture[..., None], 3, axis=-1)
     picture = np.ascontiguousarray(picture)
-    encoded = (
-        imagecodecs.webp_encode(picture, lossless=True)
-        if quality >= 100
-        else imagecodecs.webp_encode(picture, level=quality)
-    )
+    # the encoder's default is lossless whatever the level
+    encoded = imagecodecs.webp_encode(picture, level=min(quality, 100), lossless=quality >= 100, method=3)
     return "data:image/webp;base64," + base64.b64encode(encoded).decode("ascii")
 
 

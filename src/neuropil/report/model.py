@@ -103,24 +103,21 @@ class Look:
 
     voxels: int = 256**3
     side: int = 512
-    sections: int = 20
+    sections: int = 24
     worst: int = 10
     neurons: int = 9
     turns: int = 12
     solid_pixels: int = 460
     solid_side: int = 224
-    plane_pixels: int = 512
-    place_pixels: int = 256
+    plane_pixels: int = 560
+    place_pixels: int = 280
 
     def shared(self, runs: int) -> Look:
-        """The same budget, spent on several runs of one page."""
+        """Fewer sections and views for each of several runs, so that the page stays light."""
         if runs <= 1:
             return self
         return replace(
             self,
-            side=min(self.side, max(128, round(self.side / runs**0.5))),
-            voxels=round(self.voxels / runs**0.5),
             sections=max(6, round(self.sections / runs)),
             turns=max(1, round(self.turns / runs)),
-            plane_pixels=max(256, round(self.plane_pixels / runs**0.5)),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,76 +13,92 @@ from neuropil.geometry import Int3
 from neuropil.report.colours import composed, error_overlay, id_colours, label_overlay, segment_colours
 from neuropil.report.images import WEBP_SIDE, Figure, data_uri, enlarged, factors_for, figure, scale_bar
 from neuropil.report.mistakes import Match, Mistake, error_classes, match, total_bits
-from neuropil.report.scene import Scene
+from neuropil.report.scene import Labels, Scene
 
 #: Plane name → the axis that it cuts and the axes of its rows and columns.
 PLANES: dict[str, tuple[int, int, int]] = {"xy": (0, 1, 2), "xz": (1, 0, 2), "yz": (2, 0, 1)}
 AXES = "zyx"
+TITLES = {
+    "image": "Raw",
+    "truth": "Truth",
+    "segmentation": "Segmentation",
+    "errors": "Errors",
+    "affinities": "Affinities",
+}
+Cut = tuple[Any, ...]
 FILL = 0.42
 NO_IMAGE = 70
 
 
 @dataclass(frozen=True)
+class Objects:
+    """Labels and the colour (K, 3) of each."""
+
+    labels: Labels
+    colours: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
 class Painter:
-    """A scene with its colours and errors worked out once; paints any cut of it."""
+    """A scene with its colours and errors worked out once; paints any cut of it.
+
+    `objects` holds "truth" and "segmentation" as far as there are any; `found` and `errors_ZYX` exist when both do.
+    """
 
     scene: Scene
+    objects: Mapping[str, Objects]
     found: Match | None
-    truth_colours: npt.NDArray[np.uint8] | None
-    segment_colours: npt.NDArray[np.uint8] | None
     errors_ZYX: npt.NDArray[np.uint8] | None
 
     @property
-    def layers(self) -> dict[str, str]:
-        """Layers that the scene has, with their titles, in the order shown."""
-        scene = self.scene
+    def layers(self) -> tuple[str, ...]:
+        """Layers that the scene has, in the order shown."""
         have = {
-            "image": ("Raw", scene.image_ZYX),
-            "truth": ("Truth", scene.truth),
-            "segmentation": ("Segmentation", scene.segmentation),
-            "errors": ("Errors", self.errors_ZYX),
-            "affinities": ("Affinities", scene.affinities_ZYXC),
+            "image": self.scene.image_ZYX is not None,
+            **dict.fromkeys(self.objects, True),
+            "errors": self.errors_ZYX is not None,
+            "affinities": self.scene.affinities_ZYXC is not None,
         }
-        return {name: title for name, (title, part) in have.items() if part is not None}
+        return tuple(name for name in TITLES if have.get(name))
 
-    def grey(self, cut: tuple[Any, ...], factors: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    def grey(self, cut: Cut, factors: tuple[int, int]) -> npt.NDArray[np.uint8]:
         """The raw picture of a cut, or even grey if there is none."""
-        if self.scene.image_ZYX is None:
-            z, y, x = self.scene.box.shape
-            shape = np.broadcast_to(np.uint8(NO_IMAGE), (z, y, x))[cut]
-            return np.asarray(enlarged(shape, factors))
-        return np.asarray(enlarged(self.scene.image_ZYX[cut], factors))
+        image = self.scene.image_ZYX
+        if image is None:
+            image = np.broadcast_to(np.uint8(NO_IMAGE), self.scene.box.shape)
+        return enlarged(image[cut], factors)
 
-    def overlay(self, layer: str, cut: tuple[Any, ...], factors: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    def overlay(self, layer: str, cut: Cut, factors: tuple[int, int]) -> npt.NDArray[np.uint8]:
         """RGBA of a layer on a cut (one index, two slices), thin lines drawn after enlarging."""
-        scene = self.scene
-        if layer == "affinities":
-            assert scene.affinities_ZYXC is not None
-            rgb = enlarged(scene.affinities_ZYXC[cut], factors)
+        if layer == "affinities" and self.scene.affinities_ZYXC is not None:
+            rgb = enlarged(self.scene.affinities_ZYXC[cut], factors)
             return np.concatenate([rgb, np.full((*rgb.shape[:2], 1), 255, np.uint8)], axis=-1)
-        if layer == "errors":
-            assert scene.truth is not None and scene.segmentation is not None and self.errors_ZYX is not None
-            parts = (self.errors_ZYX, scene.truth.index_ZYX, scene.segmentation.index_ZYX)
-            classes, truth, pred = (enlarged(part[cut], factors) for part in parts)
+        if layer == "errors" and self.errors_ZYX is not None:
+            truth, pred = (self.objects[name].labels.index_ZYX for name in ("truth", "segmentation"))
+            classes, truth, pred = (enlarged(part[cut], factors) for part in (self.errors_ZYX, truth, pred))
             return error_overlay(classes, truth, pred)
-        labels, colours = (
-            (scene.truth, self.truth_colours) if layer == "truth" else (scene.segmentation, self.segment_colours)
-        )
-        assert labels is not None and colours is not None
-        return label_overlay(enlarged(labels.index_ZYX[cut], factors), colours, FILL)
+        shown = self.objects[layer]
+        return label_overlay(enlarged(shown.labels.index_ZYX[cut], factors), shown.colours, FILL)
+
+    def sides(self, mistake: Mistake) -> tuple[Labels, Labels]:
+        """Labels of the object that a mistake is about, and of the parts that it consists of."""
+        names = ("truth", "segmentation") if mistake.kind == "split" else ("segmentation", "truth")
+        return self.objects[names[0]].labels, self.objects[names[1]].labels
 
 
 def painter(scene: Scene) -> Painter:
     """Match truth and segmentation of a scene and settle the colours."""
     truth, pred = scene.truth, scene.segmentation
     found = match(truth, pred) if truth is not None and pred is not None else None
-    return Painter(
-        scene,
-        found,
-        id_colours(truth.ids) if truth is not None else None,
-        segment_colours(pred, truth, found) if pred is not None else None,
-        error_classes(truth.index_ZYX, pred.index_ZYX, found) if truth and pred and found else None,
-    )
+    objects = {}
+    if truth is not None:
+        objects["truth"] = Objects(truth, id_colours(truth.ids))
+    if pred is not None:
+        objects["segmentation"] = Objects(pred, segment_colours(pred, truth, found))
+    errors = None
+    if truth is not None and pred is not None and found is not None:
+        errors = error_classes(truth.index_ZYX, pred.index_ZYX, found)
+    return Painter(scene, objects, found, errors)
 
 
 @dataclass(frozen=True)
@@ -108,10 +125,11 @@ def plane_rows(paint: Painter, width: int) -> list[PlaneRow]:
         cross = ((middle[column] + 0.5) / shape[1], (middle[row] + 0.5) / shape[0])
         grey = paint.grey(cut, factors)
         figures = []
-        for layer, title in paint.layers.items():
+        for layer in paint.layers:
+            title = TITLES[layer]
             flat = grey if layer == "image" else composed(grey, paint.overlay(layer, cut, factors))
             alt = f"{title}, {name} plane at {where}"
-            figures.append((layer, figure(flat, size_nm, alt, quality=76, caption=title, cross=cross)))
+            figures.append((layer, figure(flat, size_nm, alt, quality=84, caption=title, cross=cross)))
         rows.append(PlaneRow(name, where, tuple(figures)))
     return rows
 
@@ -138,10 +156,10 @@ def stack(paint: Painter, sections: int) -> Stack:
     chosen = np.unique(((np.arange(count) + 0.5) * nz / count).astype(int))
     raw = np.concatenate([paint.grey((z,), (1, 1)) for z in chosen])
     strips = []
-    for layer, title in paint.layers.items():
+    for layer in paint.layers:
         if layer != "image":
             strip = np.concatenate([paint.overlay(layer, (z,), (1, 1)) for z in chosen])
-            strips.append((layer, title, data_uri(strip, 45 if layer == "affinities" else 100)))
+            strips.append((layer, TITLES[layer], data_uri(strip, 70 if layer == "affinities" else 100)))
     width_nm = nx * box.voxel_size[2]
     length, text = scale_bar(width_nm)
     return Stack(
@@ -151,7 +169,7 @@ def stack(paint: Painter, sections: int) -> Stack:
         round(width_nm / (ny * box.voxel_size[1]), 4),
         round(100 * length / width_nm, 2),
         text,
-        data_uri(raw, 60),
+        data_uri(raw, 72),
         tuple(strips),
     )
 
@@ -177,12 +195,10 @@ class Place:
 
 def places(paint: Painter, mistakes: list[Mistake], width: int) -> list[Place]:
     """Pictures of the worst mistakes: truth beside segmentation, only the object itself in colour."""
-    truth, pred = paint.scene.truth, paint.scene.segmentation
-    assert truth is not None and pred is not None
     box, shown = paint.scene.box, []
     total = total_bits(paint.found) if paint.found else 0.0
     for rank, mistake in enumerate(mistakes, start=1):
-        whole, parts = (truth, pred) if mistake.kind == "split" else (pred, truth)
+        whole, parts = paint.sides(mistake)
         z, y, x = (int(p + s) for p, s in zip(mistake.place, box.start, strict=True))
         left, right = (_place_figure(paint, mistake, layer, width) for layer in ("truth", "segmentation"))
         size = int(mistake.sizes.sum())
@@ -218,30 +234,25 @@ def _place_figure(paint: Painter, mistake: Mistake, layer: str, width: int) -> F
     window = (cut[row].stop - cut[row].start, cut[column].stop - cut[column].start)
     pixel = (voxel[row], voxel[column])
     factors = factors_for(window, pixel, width)
-    labels = scene.truth if layer == "truth" else scene.segmentation
-    whole = scene.truth if mistake.kind == "split" else scene.segmentation
-    colours = paint.truth_colours if layer == "truth" else paint.segment_colours
-    assert labels is not None and whole is not None and colours is not None
-    shown = enlarged(labels.index_ZYX[cut], factors)
-    overlay = label_overlay(shown, colours, 0.55)
+    whole, _ = paint.sides(mistake)
+    shown = paint.objects[layer]
+    overlay = label_overlay(enlarged(shown.labels.index_ZYX[cut], factors), shown.colours, 0.55)
     other = enlarged(whole.index_ZYX[cut], factors) != mistake.index
     overlay[other, 3] = np.where(overlay[other, 3] > 200, 110, 0)
     flat = composed(paint.grey(cut, factors), overlay)
     middle = (mistake.place[column] - corner[1] + 0.5) / window[1], (mistake.place[row] - corner[0] + 0.5) / window[0]
     where = f"{AXES[axis]} = {scene.box.start[axis] + mistake.place[axis]}"
-    title = "Truth" if layer == "truth" else "Segmentation"
+    title = TITLES[layer]
     alt = f"{title} around the {mistake.kind}, {name} plane at {where}"
     size_nm = (window[0] * pixel[0], window[1] * pixel[1])
-    return figure(flat, size_nm, alt, quality=74, caption=f"{title} · {name}", cross=middle)
+    return figure(flat, size_nm, alt, quality=84, caption=f"{title} · {name}", cross=middle)
 
 
-def _view(paint: Painter, mistake: Mistake) -> tuple[str, tuple[Any, ...], tuple[int, int]]:
+def _view(paint: Painter, mistake: Mistake) -> tuple[str, Cut, tuple[int, int]]:
     """The plane and window around a mistake that shows most of its two largest parts (xy unless clearly better)."""
     scene = paint.scene
-    parts = scene.segmentation if mistake.kind == "split" else scene.truth
-    whole = scene.truth if mistake.kind == "split" else scene.segmentation
-    assert parts is not None and whole is not None
-    best: tuple[float, str, tuple[Any, ...], tuple[int, int]] | None = None
+    whole, parts = paint.sides(mistake)
+    best: tuple[float, str, Cut, tuple[int, int]] = (-1.0, "", (), (0, 0))
     side_nm = 120 * min(scene.box.voxel_size)
     for name, (axis, row, column) in PLANES.items():
         spans: list[Any] = [0, 0, 0]
@@ -258,10 +269,9 @@ def _view(paint: Painter, mistake: Mistake) -> tuple[str, tuple[Any, ...], tuple
         seen = min(first, second)
         score = seen * scene.box.voxel_size[row] * scene.box.voxel_size[column]
         # a reader is used to sections, so another plane must show half as much again
-        if best is None or score > 1.5 * best[0]:
+        if score > 1.5 * best[0]:
             best = (score, name, cut, (spans[row].start, spans[column].start))
-    assert best is not None
-    return best[1], best[2], best[3]
+    return best[1:]
 
 
 def _window(centre: int, size: int, side: int) -> slice:

@@ -99,7 +99,7 @@ def contrasted(image_ZYX: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """Grey values stretched so that all but the darkest and brightest 0.5 % use the whole range."""
     low, high = np.percentile(image_ZYX[:: max(1, image_ZYX.shape[0] // 16)], [0.5, 99.5]).astype(np.float32)
     scale = 255.0 / max(float(high - low), 1e-6)
-    return np.clip((image_ZYX.astype(np.float32) - low) * scale, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip((image_ZYX.astype(np.float32) - low) * scale, 0, 255), np.uint8)
 
 
 def small_labels(labels_ZYX: npt.NDArray[Any], name: str) -> Labels:

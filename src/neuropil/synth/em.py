@@ -13,7 +13,7 @@ from neuropil.geometry import Box, Int3, same_voxel_size
 from neuropil.skeleton import Skeleton
 from neuropil.synth.em_config import EMPhantomConfig
 from neuropil.synth.em_defects import expose, halo, section_shifts
-from neuropil.synth.em_geometry import Fields, Spec, empty_fields, fill_fields
+from neuropil.synth.em_geometry import CORE, MEMBRANE, Fields, Spec, empty_fields, fill_fields
 from neuropil.synth.em_lattice import patch
 from neuropil.synth.em_render import look, shade
 from neuropil.synth.em_warp import grid_over
@@ -75,20 +75,21 @@ class EMPhantom:
 
     def _image_block(self, box: Box) -> NDArray[np.uint8]:
         spec, fields = self._fields(box)
-        grey = np.empty(fields.neuron.shape, np.float32)
+        grey = np.empty(fields.what_DHWC.shape[:3], np.float32)
         shade(spec, look(self.config), fields, grey)
         return expose(self.config, spec.start, grey)
 
     def _neuron_block(self, box: Box) -> NDArray[np.uint64]:
         spec, fields = self._fields(box)
-        labels = fields.neuron
+        labels = fields.who_DHWC[..., 0]
         if self.config.gap_label is not None:
-            cut = (fields.membrane_nm < 0.5 * self.config.gap_nm) & (fields.core_nm > spec.core_nm)
+            what = fields.what_DHWC
+            cut = (what[..., MEMBRANE] < 0.5 * self.config.gap_nm) & (what[..., CORE] > spec.core_nm)
             labels = np.where(cut, self.config.gap_label, labels)
         return self._without_halo(labels, box).astype(np.uint64)
 
     def _mito_block(self, box: Box) -> NDArray[np.uint64]:
-        return self._without_halo(self._fields(box)[1].mito, box).astype(np.uint64)
+        return self._without_halo(self._fields(box)[1].who_DHWC[..., 1], box).astype(np.uint64)
 
     def _without_halo(self, values: np.ndarray, box: Box) -> np.ndarray:
         hz, hy, hx = halo(self.config)
@@ -102,10 +103,20 @@ class EMPhantom:
         tile = np.maximum(1, np.round(TILE_NM / voxel)).astype(np.int64)
         shift = section_shifts(config, region.start[0], region.shape[0])
         wander = 4.0 * config.jitter_nm  # bound of a section shift
-        slack = (0.5 * float(np.linalg.norm(tile * voxel)) + wander) * STRETCH / config.spacing_nm
+        reach = np.array([np.linalg.norm(tile * voxel), np.linalg.norm((tile + 1) // 2 * voxel)])
+        slack, part_slack = (0.5 * reach + wander) * STRETCH / config.spacing_nm
         core = max(10.0, CORE_VOXELS * max(config.voxel_size))
         spec = Spec(
-            config.seed, config.spacing_nm, voxel, tile, slack, config.glia, core, shift, np.array(region.start)
+            config.seed,
+            config.spacing_nm,
+            voxel,
+            tile,
+            float(slack),
+            float(part_slack),
+            config.glia,
+            core,
+            shift,
+            np.array(region.start),
         )
         margin = tile * voxel + wander
         grid = grid_over(

@@ -77,7 +77,8 @@ class EMPhantomConfig:
                 raise ConfigError(f"{name} {getattr(self, name)}", "a probability, 0 to 1")
         if self.missing + self.dark + self.blurred > 1:
             raise ConfigError(
-                f"missing + dark + blurred = {self.missing + self.dark + self.blurred}", "at most 1, as a section has one"
+                f"missing + dark + blurred = {self.missing + self.dark + self.blurred}",
+                "at most 1, as a section has one",
             )
         if self.trunk_density < 0.1:
             raise ConfigError(f"trunk_density {self.trunk_density}", "at least 0.1: trunks must reach all tissue")

@@ -24,7 +24,7 @@ SHEET_REACH = 0.9  #: how far glial sheets spread from their process, lattice un
 SMOOTH = 0.3  #: rounding of a neuron's own joints, lattice units
 SHEET_NM = 17.0  #: half the thickness of a glial sheet
 MITO_MARGIN_NM = 22.0  #: cytoplasm between a mitochondrion and the membrane
-DENSITY_NM, VESICLE_NM = 34.0, 150.0
+DENSITY_REACH, POOL_REACH = 0.42, 1.7  #: of a synaptic density, and of the vesicles behind it, lattice units
 _MAX = 650
 
 Floats = NDArray[np.float64]
@@ -39,6 +39,7 @@ class Spec(NamedTuple):
     voxel: Floats
     tile: Ints  #: voxels that share one list of candidate segments
     slack: float  #: how far (lattice units) a voxel of a tile can lie from its centre
+    part_slack: float  #: and a voxel of an eighth of it
     glia: float
     core_nm: float  #: around its segments a neuron is never cut, neither by gap nor by glia
     shift_ZC: Floats  #: y, x displacement (nm) of each section of the region
@@ -46,18 +47,20 @@ class Spec(NamedTuple):
 
 
 class Fields(NamedTuple):
-    """One value per voxel of a region."""
+    """What is known of every voxel of a region."""
 
-    neuron: Ints
-    membrane_nm: NDArray[np.float32]  #: distance to the middle of the nearest membrane
-    tilt: NDArray[np.float32]  #: |z| component of the membrane's normal
-    core_nm: NDArray[np.float32]  #: distance to the neuron's own segments
-    across_DHWC: NDArray[np.float32]  #: two coordinates (nm) across the neurite, for what runs along it
-    mito: Ints
-    mito_nm: NDArray[np.float32]  #: signed distance to the mitochondrion's surface, negative inside
-    density: NDArray[np.float32]  #: synaptic density, 0 to 1
-    vesicles: NDArray[np.float32]  #: nearness to the own synapse, 0 to 1
+    who_DHWC: Ints  #: neuron, mitochondrion (0 where there is none)
+    what_DHWC: NDArray[np.float32]  #: the quantities below
 
+
+# columns of Fields.what_DHWC (nm unless said otherwise)
+MEMBRANE = 0  #: distance to the middle of the nearest membrane
+TILT = 1  #: |z| component of the membrane's normal
+CORE = 2  #: distance to the neuron's own segments
+ACROSS = 3  #: and 4: coordinates across the neurite, for what runs along it
+INSIDE = 5  #: signed distance to the mitochondrion's surface, negative inside
+DENSITY = 6  #: synaptic density, 0 to 1
+VESICLES = 7  #: nearness to a synapse of the own, 0 to 1
 
 # columns of a segment: start 0-2, vector 3-5, then
 _INV, _R, _DR, _F, _M, _DM, _AXIS, _WIDTH = 6, 7, 8, 9, 10, 11, 12, 13  # 1/length², radii, distance at tile centre
@@ -70,24 +73,25 @@ _NEAR1, _NEAR2, _NEARG, _NEARM = 0, 1, 2, 3  # and the segments that these belon
 class Table(NamedTuple):
     """Segments that can matter within one tile, those of one neuron together."""
 
-    raw: Floats
-    raw_who: Ints  # neuron, mitochondrion
-    order: Ints
     seg: Floats
     who: Ints  # neuron, mitochondrion
     group: Ints  # where each neuron's segments begin
     glial: NDArray[np.bool_]  # per group
     synapse: Floats
     presynaptic: Ints
-    scratch: Floats  # room for two gradients
+
+
+@njit(cache=True)
+def _empty_table() -> Table:
+    return Table(
+        np.empty((_MAX, _WIDTH)), np.empty((_MAX, 2), np.int64), np.empty(_MAX, np.int64), np.empty(_MAX, np.bool_),
+        np.empty((_MAX, 3)), np.empty(_MAX, np.int64),
+    )  # fmt: skip
 
 
 def empty_fields(shape: tuple[int, int, int]) -> Fields:
     """Uninitialised fields of a shape."""
-    small = [np.empty(shape, np.float32) for _ in range(6)]
-    across = np.empty((*shape, 2), np.float32)
-    neuron, mito = np.empty(shape, np.int64), np.empty(shape, np.int64)
-    return Fields(neuron, small[0], small[1], small[2], across, mito, small[3], small[4], small[5])
+    return Fields(np.empty((*shape, 2), np.int64), np.empty((*shape, 8), np.float32))
 
 
 @njit(cache=True, error_model="numpy", inline="always")
@@ -119,7 +123,7 @@ def _gather(lat: Patch, u: Floats, table: Table) -> tuple[int, int]:
     z0 = np.int64(np.floor(u[0])) - lat.start[0]
     y0 = np.int64(np.floor(u[1])) - lat.start[1]
     x0 = np.int64(np.floor(u[2])) - lat.start[2]
-    seg = table.raw
+    seg = table.seg
     for z in range(z0 - 2, z0 + 4):
         for y in range(y0 - 2, y0 + 4):
             for x in range(x0 - 2, x0 + 4):
@@ -138,8 +142,8 @@ def _gather(lat: Patch, u: Floats, table: Table) -> tuple[int, int]:
                     seg[n, _M] = lat.mito_radius[z, y, x]
                     seg[n, _DM] = lat.mito_radius[a, b, d] - seg[n, _M]
                     seg[n, _AXIS] = c
-                    table.raw_who[n, 0] = lat.owner[z, y, x]
-                    table.raw_who[n, 1] = lat.mito_DHWC[z, y, x, c]
+                    table.who[n, 0] = lat.owner[z, y, x]
+                    table.who[n, 1] = lat.mito_DHWC[z, y, x, c]
                     distance, t = _distance(seg, n, u)
                     seg[n, _F] = distance - seg[n, _R] - t * seg[n, _DR]
                     n += 1
@@ -151,35 +155,39 @@ def _gather(lat: Patch, u: Floats, table: Table) -> tuple[int, int]:
 
 
 @njit(cache=True, error_model="numpy")
-def _sorted_near(table: Table, n: int, limit: float) -> int:
+def _sorted_near(seg: Floats, who: Ints, n: int, limit: float, order: Ints) -> int:
     """Order by neuron the segments nearer than `limit` at the tile's centre; returns how many."""
     kept = 0
     for i in range(n):
-        if table.raw[i, _F] > limit:
+        if seg[i, _F] > limit:
             continue
         j = kept
-        while j > 0 and table.raw_who[table.order[j - 1], 0] > table.raw_who[i, 0]:
-            table.order[j] = table.order[j - 1]
+        while j > 0 and who[order[j - 1], 0] > who[i, 0]:
+            order[j] = order[j - 1]
             j -= 1
-        table.order[j] = i
+        order[j] = i
         kept += 1
     return kept
 
 
 @njit(cache=True, error_model="numpy")
-def _cull(spec: Spec, table: Table, n: int) -> int:
-    """Keep the segments that can be nearest, second or sheet anywhere in the tile; returns the number of neurons."""
+def _cull(spec: Spec, slack: float, source: Table, n: int, table: Table) -> int:
+    """Keep the segments that can be nearest, second or sheet within `slack` of where `_F` was measured.
+
+    Returns the number of neurons.
+    """
     best = 1e9
     for i in range(n):
-        best = min(best, table.raw[i, _F])
-    best += 2.0 * spec.slack
-    kept = _sorted_near(table, n, best + max(REACH, SHEET_REACH) + SMOOTH)
+        best = min(best, source.seg[i, _F])
+    best += 2.0 * slack
+    order = np.empty(n, np.int64)
+    kept = _sorted_near(source.seg, source.who, n, best + SHEET_REACH + SMOOTH, order)
     out, groups, i = 0, 0, 0
     while i < kept:
         j, own = i, 1e9
-        who = table.raw_who[table.order[i], 0]
-        while j < kept and table.raw_who[table.order[j], 0] == who:
-            own = min(own, table.raw[table.order[j], _F])
+        who = source.who[order[i], 0]
+        while j < kept and source.who[order[j], 0] == who:
+            own = min(own, source.seg[order[j], _F])
             j += 1
         glial = is_glia(spec.seed, spec.glia, who)
         if own <= best + (SHEET_REACH if glial else REACH):
@@ -187,10 +195,9 @@ def _cull(spec: Spec, table: Table, n: int) -> int:
             table.glial[groups] = glial
             groups += 1
             for q in range(i, j):
-                n = table.order[q]
-                if table.raw[n, _F] <= own + 2.0 * spec.slack + SMOOTH:
-                    table.seg[out] = table.raw[n]
-                    table.who[out] = table.raw_who[n]
+                if source.seg[order[q], _F] <= own + 2.0 * slack + SMOOTH:
+                    table.seg[out] = source.seg[order[q]]
+                    table.who[out] = source.who[order[q]]
                     out += 1
         i = j
     table.group[groups] = out
@@ -198,14 +205,17 @@ def _cull(spec: Spec, table: Table, n: int) -> int:
 
 
 @njit(cache=True, error_model="numpy")
-def _rank(table: Table, groups: int, u: Floats, top: Floats, at: Ints) -> None:
+def _rank(
+    seg: Floats, who: Ints, edges: tuple[int, Ints, NDArray[np.bool_]], u: Floats, found: tuple[Floats, Ints]
+) -> None:
     """Find the two neurons nearest to `u`, the nearest glia, and the own mitochondrion."""
-    seg, who, edges, glial = table.seg, table.who, table.group, table.glial
+    groups, group, glial = edges
+    top, at = found
     top[_F1], top[_F2], top[_FG], top[_MITO] = 1e9, 1e9, 1e9, 1e9
     at[0], at[1], at[2], at[3] = -1, -1, -1, -1
     for i in range(groups):
         f, nearest, near, at_t, mito_d, mito = 1e9, 1e9, -1, 0.0, 1e9, -1
-        for n in range(edges[i], edges[i + 1]):
+        for n in range(group[i], group[i + 1]):
             d, t = _distance(seg, n, u)
             g = d - seg[n, _R] - t * seg[n, _DR]
             if d < nearest:
@@ -228,119 +238,160 @@ def _rank(table: Table, groups: int, u: Floats, top: Floats, at: Ints) -> None:
             top[_F2], at[_NEAR2] = f, near
 
 
-@njit(cache=True, error_model="numpy")
-def _slope(seg: Floats, n: int, u: Floats, jac: Floats, out: Floats) -> None:
+@njit(cache=True, error_model="numpy", inline="always")
+def _slope(seg, n, u, jac):  # type: ignore[no-untyped-def]
     """Gradient (per nm, tissue axes) of the distance to segment `n`."""
     d, t = _distance(seg, n, u)
     d = max(d, 1e-6)
-    for a in range(3):
-        out[a] = 0.0
-    for c in range(3):
-        g = (u[c] - seg[n, c] - t * seg[n, 3 + c]) / d
-        for a in range(3):
-            out[a] += g * jac[c, a]
+    a = (u[0] - seg[n, 0] - t * seg[n, 3]) / d
+    b = (u[1] - seg[n, 1] - t * seg[n, 4]) / d
+    c = (u[2] - seg[n, 2] - t * seg[n, 5]) / d
+    gz = a * jac[0, 0] + b * jac[1, 0] + c * jac[2, 0]
+    gy = a * jac[0, 1] + b * jac[1, 1] + c * jac[2, 1]
+    gx = a * jac[0, 2] + b * jac[1, 2] + c * jac[2, 2]
+    return gz, gy, gx
 
 
 @njit(cache=True, error_model="numpy")
-def _membrane(spacing_nm: float, table: Table, u: Floats, jac: Floats, found: tuple[Floats, Ints]) -> tuple[float, float]:
+def _membrane(
+    spacing_nm: float, seg: Floats, u: Floats, jac: Floats, found: tuple[Floats, Ints]
+) -> tuple[float, float]:
     """Distance (nm) to the border between the two nearest neurons, and its tilt."""
     top, at = found
-    if at[_NEAR2] < 0:
+    if at[_NEAR2] < 0 or top[_F2] - top[_F1] > 1.5 * REACH:
         return FAR_NM, 0.0
-    one, two = table.scratch[0], table.scratch[1]
-    _slope(table.seg, at[_NEAR1], u, jac, one)
-    _slope(table.seg, at[_NEAR2], u, jac, two)
-    norm = np.sqrt((two[0] - one[0]) ** 2 + (two[1] - one[1]) ** 2 + (two[2] - one[2]) ** 2)
-    tilt = abs(two[0] - one[0]) / max(norm, 1e-9)
-    return min(FAR_NM, (top[_F2] - top[_F1]) / max(norm, 0.5 / spacing_nm)), tilt
+    az, ay, ax = _slope(seg, at[_NEAR1], u, jac)
+    bz, by, bx = _slope(seg, at[_NEAR2], u, jac)
+    norm = np.sqrt((bz - az) ** 2 + (by - ay) ** 2 + (bx - ax) ** 2)
+    return min(FAR_NM, (top[_F2] - top[_F1]) / max(norm, 0.5 / spacing_nm)), abs(bz - az) / max(norm, 1e-9)
 
 
 @njit(cache=True, error_model="numpy")
-def _synaptic(table: Table, synapses: int, who: int, u: Floats, spacing_nm: float) -> tuple[float, float]:
-    """Density and nearness of vesicles, each 0 to 1."""
+def _synaptic(synapse: Floats, presynaptic: Ints, count: int, who: int, u: Floats) -> tuple[float, float]:
+    """Nearness (0 to 1) to a synapse's middle and to one of the own vesicle pools; `u` in lattice units."""
     density, vesicles = 0.0, 0.0
-    for s in range(synapses):
-        a, b, c = u[0] - table.synapse[s, 0], u[1] - table.synapse[s, 1], u[2] - table.synapse[s, 2]
-        d2 = (a * a + b * b + c * c) * spacing_nm * spacing_nm
-        if d2 < 9.0 * VESICLE_NM**2:
-            density = max(density, np.exp(-0.5 * d2 / DENSITY_NM**2))
-            if table.presynaptic[s] == who:
-                vesicles = max(vesicles, np.exp(-0.5 * d2 / VESICLE_NM**2))
-    return density, vesicles
+    for s in range(count):
+        a, b, c = u[0] - synapse[s, 0], u[1] - synapse[s, 1], u[2] - synapse[s, 2]
+        d2 = a * a + b * b + c * c
+        density = max(density, 1.0 - d2 / DENSITY_REACH**2)
+        if presynaptic[s] == who:
+            vesicles = max(vesicles, 1.0 - d2 / POOL_REACH**2)
+    return density * density, vesicles
 
 
 @njit(cache=True, error_model="numpy")
-def _write(
-    spec: Spec, table: Table, where: tuple[Floats, Floats, int], found: tuple[Floats, Ints],
-    target: tuple[Fields, int, int, int],
+def _finish(
+    spec: tuple[float, float], table: tuple[Floats, Ints, Floats, Ints, int], where: tuple[Floats, Floats],
+    found: tuple[Floats, Ints], target: tuple[Ints, NDArray[np.float32]],
 ) -> None:  # fmt: skip
-    u, jac, synapses = where
+    """Write all quantities of one voxel."""
+    h, core_nm = spec
+    seg, ids, synapse, presynaptic, synapses = table
+    u, jac = where
     top, at = found
-    fields, z, y, x = target
-    seg, n, h = table.seg, at[_NEAR1], spec.spacing_nm
-    who = table.who[n, 0]
-    membrane, tilt = _membrane(h, table, u, jac, found)
+    who_out, what = target
+    n = at[_NEAR1]
+    who = ids[n, 0]
+    membrane, tilt = _membrane(h, seg, u, jac, found)
     core, mito_nm = top[_CORE] * h, min(top[_MITO] * h, FAR_NM)
     foreign = at[_NEAR2] >= 0 and at[_NEARG] >= 0 and at[_NEARG] != n and at[_NEARG] != at[_NEAR2]
-    if foreign and core > spec.core_nm:
+    if foreign and core > core_nm:
         sheet = SHEET_NM * min(1.0, 1.6 * (1.0 - (top[_FG] - top[_F1]) / SHEET_REACH))
         if sheet > 0.0 and membrane < sheet:
-            who, membrane, mito_nm = table.who[at[_NEARG], 0], sheet - membrane, FAR_NM
+            who, membrane, mito_nm = ids[at[_NEARG], 0], sheet - membrane, FAR_NM
         elif sheet > 0.0:
             membrane -= sheet
     mito_nm = max(mito_nm, MITO_MARGIN_NM - membrane)
-    density, vesicles = _synaptic(table, synapses, who, u, h)
     axis = np.int64(seg[n, _AXIS])
     b, c = (axis + 1) % 3, (axis + 2) % 3
-    fields.neuron[z, y, x] = who
-    fields.membrane_nm[z, y, x] = membrane
-    fields.tilt[z, y, x] = tilt
-    fields.core_nm[z, y, x] = core
-    fields.across_DHWC[z, y, x, 0] = (u[b] - seg[n, b] - top[_T] * seg[n, 3 + b]) * h
-    fields.across_DHWC[z, y, x, 1] = (u[c] - seg[n, c] - top[_T] * seg[n, 3 + c]) * h
-    fields.mito[z, y, x] = table.who[at[_NEARM], 1] if mito_nm < 0.0 else 0
-    fields.mito_nm[z, y, x] = mito_nm
-    fields.density[z, y, x] = density
-    fields.vesicles[z, y, x] = vesicles
+    who_out[0] = who
+    who_out[1] = ids[at[_NEARM], 1] if mito_nm < 0.0 else 0
+    what[MEMBRANE], what[TILT], what[CORE], what[INSIDE] = membrane, tilt, core, mito_nm
+    what[ACROSS] = (u[b] - seg[n, b] - top[_T] * seg[n, 3 + b]) * h
+    what[ACROSS + 1] = (u[c] - seg[n, c] - top[_T] * seg[n, 3 + c]) * h
+    what[DENSITY], what[VESICLES] = _synaptic(synapse, presynaptic, synapses, who, u)
 
 
 @njit(cache=True, error_model="numpy")
-def _tile(tissue: tuple[Spec, Grid, Patch], fields: Fields, table: Table, corner: Ints) -> None:
+def _part(spec: Spec, grid: Grid, table: tuple[Table, int, int], fields: Fields, bounds: tuple[Ints, Ints]) -> None:
+    """Fill the voxels `low <= v < high` (relative to the region)."""
+    near, groups, synapses = table
+    low, high = bounds
+    p, u, jac = np.empty(3), np.empty(3), np.empty((3, 3))
+    found = (np.empty(6), np.empty(4, np.int64))
+    edges = (groups, near.group, near.glial)
+    rows = (near.seg, near.who, near.synapse, near.presynaptic, synapses)
+    nm = (spec.spacing_nm, spec.core_nm)
+    for z in range(low[0], high[0]):
+        p[0] = (spec.start[0] + z + 0.5) * spec.voxel[0]
+        for y in range(low[1], high[1]):
+            p[1] = (spec.start[1] + y + 0.5) * spec.voxel[1] + spec.shift_ZC[z, 0]
+            for x in range(low[2], high[2]):
+                p[2] = (spec.start[2] + x + 0.5) * spec.voxel[2] + spec.shift_ZC[z, 1]
+                to_lattice(grid, p, u, jac)
+                _rank(near.seg, near.who, edges, u, found)
+                _finish(nm, rows, (u, jac), found, (fields.who_DHWC[z, y, x], fields.what_DHWC[z, y, x]))
+
+
+@njit(cache=True, error_model="numpy")
+def _near_synapses(far: Table, count: int, u: Floats, slack: float, near: Table) -> int:
+    kept = 0
+    for s in range(count):
+        d2 = 0.0
+        for c in range(3):
+            d2 += (u[c] - far.synapse[s, c]) ** 2
+        if d2 < (POOL_REACH + slack) ** 2:
+            near.synapse[kept] = far.synapse[s]
+            near.presynaptic[kept] = far.presynaptic[s]
+            kept += 1
+    return kept
+
+
+@njit(cache=True, error_model="numpy")
+def _tile(tissue: tuple[Spec, Grid, Patch], fields: Fields, tables: tuple[Table, Table, Table], corner: Ints) -> None:
+    """Fill one tile: list what is near it, then, for each of its eight parts, what is near that."""
     spec, grid, lat = tissue
+    raw, wide, near = tables
     p, u, jac = np.empty(3), np.empty(3), np.empty((3, 3))
     for c in range(3):
         p[c] = (corner[c] + 0.5 * spec.tile[c]) * spec.voxel[c]
     to_lattice(grid, p, u, jac)
-    n, synapses = _gather(lat, u, table)
-    groups = _cull(spec, table, n)
-    top, at = np.empty(6), np.empty(4, np.int64)
-    shape = fields.neuron.shape
-    for z in range(max(0, corner[0] - spec.start[0]), min(shape[0], corner[0] + spec.tile[0] - spec.start[0])):
-        p[0] = (spec.start[0] + z + 0.5) * spec.voxel[0]
-        for y in range(max(0, corner[1] - spec.start[1]), min(shape[1], corner[1] + spec.tile[1] - spec.start[1])):
-            p[1] = (spec.start[1] + y + 0.5) * spec.voxel[1] + spec.shift_ZC[z, 0]
-            for x in range(max(0, corner[2] - spec.start[2]), min(shape[2], corner[2] + spec.tile[2] - spec.start[2])):
-                p[2] = (spec.start[2] + x + 0.5) * spec.voxel[2] + spec.shift_ZC[z, 1]
-                to_lattice(grid, p, u, jac)
-                _rank(table, groups, u, top, at)
-                _write(spec, table, (u, jac, synapses), (top, at), (fields, z, y, x))
+    count, synapses = _gather(lat, u, raw)
+    groups = _cull(spec, spec.slack, raw, count, wide)
+    count = wide.group[groups]
+    low, high = np.empty(3, np.int64), np.empty(3, np.int64)
+    for part in range(8):
+        empty = False
+        for c in range(3):
+            half = (spec.tile[c] + 1) // 2
+            upper = (part >> c) & 1
+            a, b = corner[c] + half * upper, corner[c] + (spec.tile[c] if upper else half)
+            p[c] = 0.5 * (a + b) * spec.voxel[c]
+            low[c] = max(0, a - spec.start[c])
+            high[c] = min(fields.who_DHWC.shape[c], b - spec.start[c])
+            empty = empty or low[c] >= high[c]
+        if empty:
+            continue
+        to_lattice(grid, p, u, jac)
+        for n in range(count):
+            distance, t = _distance(wide.seg, n, u)
+            wide.seg[n, _F] = distance - wide.seg[n, _R] - t * wide.seg[n, _DR]
+        groups = _cull(spec, spec.part_slack, wide, count, near)
+        close = _near_synapses(raw, synapses, u, spec.part_slack, near)
+        _part(spec, grid, (near, groups, close), fields, (low, high))
 
 
 @njit(cache=True, error_model="numpy")
 def fill_fields(spec: Spec, grid: Grid, lat: Patch, fields: Fields) -> None:
     """Compute all fields of a region, tile by tile; tiles are fixed in space, so every region agrees."""
-    table = Table(
-        np.empty((_MAX, _WIDTH)), np.empty((_MAX, 2), np.int64), np.empty(_MAX, np.int64), np.empty((_MAX, _WIDTH)),
-        np.empty((_MAX, 2), np.int64), np.empty(_MAX, np.int64), np.empty(_MAX, np.bool_), np.empty((_MAX, 3)),
-        np.empty(_MAX, np.int64), np.empty((2, 3)),
-    )  # fmt: skip
+    tables = (_empty_table(), _empty_table(), _empty_table())
     low, high = np.empty(3, np.int64), np.empty(3, np.int64)
     for c in range(3):
         low[c] = spec.start[c] // spec.tile[c]
-        high[c] = -(-(spec.start[c] + fields.neuron.shape[c]) // spec.tile[c])
+        high[c] = -(-(spec.start[c] + fields.who_DHWC.shape[c]) // spec.tile[c])
     corner = np.empty(3, np.int64)
     for i in range(low[0], high[0]):
         for j in range(low[1], high[1]):
             for k in range(low[2], high[2]):
                 corner[0], corner[1], corner[2] = i * spec.tile[0], j * spec.tile[1], k * spec.tile[2]
-                _tile((spec, grid, lat), fields, table, corner)
+                _tile((spec, grid, lat), fields, tables, corner)

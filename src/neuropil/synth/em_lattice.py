@@ -124,7 +124,11 @@ def _claim(
 
 @njit(cache=True)
 def _place(
-    seed: int, start: NDArray[np.int64], owner: NDArray[np.int64], site: NDArray[np.float64], radius: NDArray[np.float64]
+    seed: int,
+    start: NDArray[np.int64],
+    owner: NDArray[np.int64],
+    site: NDArray[np.float64],
+    radius: NDArray[np.float64],
 ) -> None:
     for z in range(owner.shape[0]):
         for y in range(owner.shape[1]):
@@ -138,9 +142,7 @@ def _place(
 
 
 @njit(cache=True)
-def _join(
-    seed: int, thick: float, owner: NDArray[np.int64], parent: NDArray[np.int8], link: NDArray[np.uint8]
-) -> None:
+def _join(seed: int, thick: float, owner: NDArray[np.int64], parent: NDArray[np.int8], link: NDArray[np.uint8]) -> None:
     nz, ny, nx = owner.shape
     for z in range(nz - 1):
         for y in range(ny - 1):
@@ -157,9 +159,7 @@ def _join(
 
 
 @njit(cache=True)
-def _organelles(
-    seed: int, config: tuple[float, float, float, float], p: Patch
-) -> None:
+def _organelles(seed: int, config: tuple[float, float, float, float], p: Patch) -> None:
     thick, glia, mito, synapse = config
     nz, ny, nx = p.owner.shape
     for z in range(2, nz - 2):

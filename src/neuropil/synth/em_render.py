@@ -9,7 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from neuropil.synth.em_config import EMPhantomConfig
-from neuropil.synth.em_geometry import Fields, Spec
+from neuropil.synth.em_geometry import ACROSS, DENSITY, INSIDE, MEMBRANE, TILT, VESICLES, Fields, Spec
 from neuropil.synth.em_lattice import is_glia
 from neuropil.synth.hashing import gauss, noise3, uniform
 
@@ -19,6 +19,7 @@ VESICLE_CELL_NM, VESICLE_NM = 56.0, 19.0
 TUBULE_CELL_NM, TUBULE_NM, BUNDLE_NM = 50.0, 8.0, 110.0
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 class Look(NamedTuple):
@@ -65,11 +66,11 @@ def _vesicle(seed: int, chance: float, p: Floats) -> float:
 
 
 @njit(cache=True)
-def _tubule(seed: int, neuron: int, across: NDArray[np.float32]) -> float:
+def _tubule(seed: int, neuron: int, b_nm: float, c_nm: float) -> float:
     """Darkness (0 to 1) from microtubules that run along the neurite."""
-    if across[0] ** 2 + across[1] ** 2 > BUNDLE_NM**2:
+    if b_nm**2 + c_nm**2 > BUNDLE_NM**2:
         return 0.0
-    a, b = across[0] / TUBULE_CELL_NM, across[1] / TUBULE_CELL_NM
+    a, b = b_nm / TUBULE_CELL_NM, c_nm / TUBULE_CELL_NM
     i, j = np.int64(np.floor(a)), np.int64(np.floor(b))
     if uniform(seed + 66, neuron, i, j) > 0.4:
         return 0.0
@@ -108,24 +109,24 @@ def _mitochondrion(seed: int, style: Look, mito: int, depth: float, p: Floats) -
 
 
 @njit(cache=True)
-def _voxel(seed: int, glial: float, style: Look, fields: Fields, index: tuple[int, int, int], p: Floats) -> float:
-    neuron, b = fields.neuron[index], np.float64(fields.membrane_nm[index])
+def _voxel(spec: tuple[int, float], style: Look, who: Ints, what: NDArray[np.float32], p: Floats) -> float:
+    seed, glial = spec
+    neuron, b, inside = who[0], np.float64(what[MEMBRANE]), np.float64(what[INSIDE])
     mean, rough = _cytoplasm(seed, glial, style, neuron, p)
     grey = mean + rough
-    chance = 0.03 + 0.1 * (uniform(seed + 78, neuron, 0, 0) < 0.3) + 0.65 * fields.vesicles[index]
-    if b > 26.0 and fields.mito_nm[index] > 22.0:
-        dark = max(_vesicle(seed, chance, p), 0.8 * _tubule(seed, neuron, fields.across_DHWC[index]))
+    chance = 0.03 + 0.1 * (uniform(seed + 78, neuron, 0, 0) < 0.3) + 0.65 * what[VESICLES]
+    if b > 26.0 and inside > 22.0:
+        dark = max(_vesicle(seed, chance, p), 0.8 * _tubule(seed, neuron, what[ACROSS], what[ACROSS + 1]))
         grey -= 0.55 * dark * (mean - style.membrane)
-    inside = fields.mito_nm[index]
     if inside < 8.0:
         m = 1.0 / (1.0 + np.exp(inside / 2.5))
-        body = _mitochondrion(seed, style, fields.mito[index], inside, p) + 0.35 * rough
+        body = _mitochondrion(seed, style, who[1], inside, p) + 0.35 * rough
         grey += m * (body - grey)
     width2 = style.membrane_nm**2
-    spread2 = width2 + (fields.tilt[index] * style.section_nm) ** 2 / 12.0
+    spread2 = width2 + (what[TILT] * style.section_nm) ** 2 / 12.0
     line = (width2 / spread2) ** 0.4 * np.exp(-0.5 * b * b / spread2)
     grey += line * (style.membrane + 0.25 * rough - grey)
-    density = fields.density[index] * np.exp(-b / 22.0)
+    density = what[DENSITY] * np.exp(-b / 22.0)
     grey += density * (0.5 * style.membrane - grey)
     return grey
 
@@ -140,6 +141,6 @@ def shade(spec: Spec, style: Look, fields: Fields, out: NDArray[np.float32]) -> 
             p[1] = (spec.start[1] + y + 0.5) * spec.voxel[1] + spec.shift_ZC[z, 0]
             for x in range(out.shape[2]):
                 p[2] = (spec.start[2] + x + 0.5) * spec.voxel[2] + spec.shift_ZC[z, 1]
-                grey = _voxel(spec.seed, spec.glia, style, fields, (z, y, x), p)
+                grey = _voxel((spec.seed, spec.glia), style, fields.who_DHWC[z, y, x], fields.what_DHWC[z, y, x], p)
                 stain = noise3(spec.seed + 79, p[0] / 2600.0, p[1] / 2600.0, p[2] / 2600.0)
                 out[z, y, x] = grey + style.gradient * stain

@@ -7,7 +7,6 @@ import platform
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from neuropil.train.checkpoint import CARD, Run, write_atomic
 from neuropil.train.engine import default_device, launch, precision_of
 from neuropil.train.loop import Batch, train_loop
 from neuropil.train.validate import HeldBack, Validator
+from neuropil.versions import versions
 from neuropil.volume import Volume
 
 Pair = tuple[Volume, Volume]
@@ -114,6 +114,7 @@ def predict_settings(config: Config, stride: Int3) -> PredictSettings:
     """How a run predicts on this machine."""
     device = default_device()
     predict = config.predict
+    assert predict.tile is not None and predict.overlap is not None  # filled by `resolved`
     return PredictSettings(
         tile=predict.tile,
         overlap=predict.overlap,
@@ -209,12 +210,6 @@ def _card(config: Config, voxel_size: Float3, sources: list[dict[str, Any]]) -> 
         "versions": versions(),
         "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
     }
-
-
-def versions() -> dict[str, str]:
-    """Versions of what decides the result."""
-    names = ("neuropil", "torch", "numpy", "tensorstore", "numba", "lightning-fabric")
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
 
 
 def _finish(run: Run) -> Run:

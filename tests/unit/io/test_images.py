@@ -75,7 +75,7 @@ def test_colour_is_refused(tmp_path) -> None:
 
 
 def test_stack_among_sections_is_refused(tmp_path) -> None:
-    tifffile.imwrite(tmp_path / "1.tif", RAW[:3], metadata=None)
+    tifffile.imwrite(tmp_path / "1.tif", RAW[:3], metadata=None, photometric="minisblack")
     with pytest.raises(VolumeError, match="one page a section"):
         open_volume(tmp_path, voxel_size=NM)
 

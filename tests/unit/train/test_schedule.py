@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+
+from neuropil.train.schedule import LONGEST_WARMUP, Schedule
+
+
+def _at(step: int, **changes: object) -> Schedule:
+    values = {"total": 1000, "budget": None, "warmup": 0.05, "peak": 0.1, "step": step} | changes
+    return Schedule(**values)  # type: ignore[arg-type]
+
+
+def test_rate_rises_then_falls_to_nothing() -> None:
+    rates = [_at(s).learning_rate() for s in range(1000)]
+    top = rates.index(max(rates))
+    assert 45 <= top <= 55
+    assert max(rates) == pytest.approx(0.1, rel=1e-3)
+    assert all(a < b for a, b in zip(rates[:top], rates[1 : top + 1], strict=True))
+    assert rates[-1] < 1e-6
+
+
+def test_warmup_is_bounded() -> None:
+    assert _at(LONGEST_WARMUP, total=10**6).learning_rate() == pytest.approx(0.1, rel=1e-3)
+
+
+def test_budget_becomes_steps_and_leaves_time_for_validation() -> None:
+    schedule = _at(40, total=None, budget=100.0, elapsed=10.0, validation_seconds=5.0)
+    schedule.fit_to_budget(0.25, validations_left=6)
+    assert schedule.total == 40 + int((100 - 10 - 30) / 0.25)
+
+
+def test_an_exhausted_budget_still_ends() -> None:
+    schedule = _at(500, total=None, budget=10.0, elapsed=20.0)
+    schedule.fit_to_budget(1.0, validations_left=1)
+    assert schedule.total == 501
+    schedule.step = 501
+    assert schedule.done
+
+
+def test_without_a_plan_the_rate_only_warms_up() -> None:
+    assert _at(10**6, total=None, budget=1.0).learning_rate() == pytest.approx(0.1)
+
+
+def test_state_round_trip() -> None:
+    schedule = _at(7, elapsed=3.5)
+    assert Schedule(**schedule.state()) == schedule
