@@ -1,7 +1,8 @@
 """neuropil: label neurons in microscope volumes with few labels.
 
 The verbs of the command line are the functions of `neuropil.api`; the names below are resolved on first use, so that
-`import neuropil` is quick and does not import torch.
+`import neuropil` is quick and does not import torch. No room of the package may bear the name of a verb listed here: the
+room would take the verb's place as soon as it is imported (hence `training`, not `train`).
 """
 
 from __future__ import annotations
@@ -16,17 +17,14 @@ _PUBLIC = {
     "Block": "geometry",
     "Box": "geometry",
     "NeuropilError": "errors",
-    "Run": "train.checkpoint",
+    "Run": "training.checkpoint",
     "Skeleton": "skeleton",
     "Volume": "volume",
-    "demo": "api",
-    "doctor": "api",
     "evaluate": "api",
     "info": "api",
     "load_config": "config",
     "open_volume": "volume",
     "predict": "api",
-    "report": "api",
     "segment": "api",
     "train": "api",
 }
@@ -35,12 +33,12 @@ __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
 
 if TYPE_CHECKING:
     from neuropil.affinities import Affinities
-    from neuropil.api import demo, doctor, evaluate, info, predict, report, segment, train
+    from neuropil.api import evaluate, info, predict, segment, train
     from neuropil.config import load_config
     from neuropil.errors import NeuropilError
     from neuropil.geometry import Block, Box
     from neuropil.skeleton import Skeleton
-    from neuropil.train.checkpoint import Run
+    from neuropil.training.checkpoint import Run
     from neuropil.volume import Volume, open_volume
 
 

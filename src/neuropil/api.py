@@ -20,7 +20,7 @@ from neuropil.registry import SEGMENTERS
 from neuropil.volume import Volume, open_volume, require_kind, require_same_grid
 
 if TYPE_CHECKING:
-    from neuropil.train.checkpoint import Run
+    from neuropil.training.checkpoint import Run
 
 VolumeLike = Volume | str | os.PathLike[str]
 RunLike = "Run | str | os.PathLike[str]"
@@ -82,8 +82,8 @@ def train(
     NeuropilError
         If volumes or settings cannot be used.
     """
-    from neuropil.train.checkpoint import Run
-    from neuropil.train.fit import fit
+    from neuropil.training.checkpoint import Run
+    from neuropil.training.fit import fit
 
     if len(image) != len(labels):
         raise InputError(f"{len(image)} images and {len(labels)} label volumes", "as many --labels as --image")
@@ -123,7 +123,7 @@ def predict(
         uint8, 255 = surely one object, with their offsets.
     """
     from neuropil.infer.predict import predict_volume
-    from neuropil.train.fit import network_stride, predict_settings
+    from neuropil.training.fit import network_stride, predict_settings
 
     opened = _run(run)
     config = override(opened.config, set)
@@ -314,7 +314,7 @@ def _opened(volume: VolumeLike, voxel_size: Float3 | None) -> Volume:
 
 
 def _run(run: Any) -> Run:
-    from neuropil.train.checkpoint import Run
+    from neuropil.training.checkpoint import Run
 
     return run if isinstance(run, Run) else Run.open(run)
 

@@ -140,8 +140,8 @@ class FragmentsConfig(Settings):
     radius_nm: float = Field(96.0, gt=0, description="distances to the boundary end here; beyond, all is one core")
     sigma_nm: float = Field(8.0, ge=0, description="Gaussian that smooths the distance")
     slope_nm: float = Field(16.0, ge=0, description="distance that a wholly cut voxel counts as lower")
-    link: float = Field(0.1, ge=0, lt=1, description="no link crosses an edge below this affinity")
-    background: float = Field(0.02, ge=0, lt=1, description="a voxel all of whose edges are below is background")
+    link: float = Field(0.0, ge=0, lt=1, description="no link crosses an edge below this affinity")
+    background: float = Field(0.0, ge=0, lt=1, description="a voxel all of whose edges are below is background")
     seed_nm: float = Field(32.0, gt=0, description="watershed: least distance of seeds along each axis")
     sectionwise: Literal["auto", "yes", "no"] = "auto"
     sectionwise_ratio: float = Field(4.0, gt=1, description="z/x anisotropy from which 'auto' works per section")

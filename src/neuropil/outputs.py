@@ -15,7 +15,7 @@ from neuropil.config import Config
 from neuropil.volume import Volume, open_volume
 
 if TYPE_CHECKING:
-    from neuropil.train.checkpoint import Run
+    from neuropil.training.checkpoint import Run
 
 
 def new_output(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from neuropil.report import ReportData
-from neuropil.train.checkpoint import Run
+from neuropil.training.checkpoint import Run
 
 
 def run_page(run: Run) -> ReportData:

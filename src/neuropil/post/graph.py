@@ -154,8 +154,9 @@ def new_table(slots: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 def _slot(keys, key):  # type: ignore[no-untyped-def]
     """Where a key stands, or the empty slot where it belongs."""
     mask = keys.size - 1
-    # Fibonacci hashing mixes both ids into the high bits
-    i = ((key * np.int64(-7046029254386353131)) >> 24) & mask
+    # the product mixes both ids into its high bits, which are folded down
+    mixed = key * np.int64(-7046029254386353131)
+    i = (mixed ^ (mixed >> 32)) & mask
     while keys[i] != key and keys[i] != -1:
         i = (i + 1) & mask
     return i

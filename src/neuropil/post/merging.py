@@ -183,7 +183,8 @@ def _find(keys, a, b):  # type: ignore[no-untyped-def]
     """(slot of the pair or -1, first slot where it could be put)."""
     key = (np.int64(min(a, b)) << 32) | np.int64(max(a, b))
     mask = keys.size - 1
-    i = ((key * np.int64(-7046029254386353131)) >> 24) & mask
+    mixed = key * np.int64(-7046029254386353131)
+    i = (mixed ^ (mixed >> 32)) & mask
     free = np.int64(-1)
     while keys[i] != -1:
         if keys[i] == key:

@@ -242,7 +242,7 @@ def _run(work, parent, lists, exclusions, state):  # type: ignore[no-untyped-def
 def _inherit(small, big, lists, exclusions):  # type: ignore[no-untyped-def]
     """The larger region takes over the exclusions of the smaller; returns the unused hash slots taken."""
     ends, alive, keys, values = exclusions
-    head, _, after, _ = lists
+    head, _, after, degree = lists
     used = 0
     half = head[small]
     while half >= 0:
@@ -254,6 +254,7 @@ def _inherit(small, big, lists, exclusions):  # type: ignore[no-untyped-def]
             twin, _ = _find(keys, big, other)
             if twin >= 0:
                 alive[m] = False
+                degree[other] -= 1
             else:
                 ends[m, side] = big
                 used += _put(keys, values, (big, other), m)

@@ -1,4 +1,5 @@
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ import torch
 from neuropil.affinities import NEAREST
 from neuropil.config import DataConfig
 from neuropil.data.batches import Order, ThreadBatches, make_loader
-from neuropil.data.sampling import Sampler, prepare
+from neuropil.data.sampling import InMemory, Sampler, prepare
 from neuropil.errors import InputError
 
 KINDS = [(0, "auto"), (1, "thread"), (2, "thread"), (1, "process"), (2, "process")]
@@ -95,10 +96,23 @@ def test_an_error_in_a_worker_reaches_the_caller(make_pair, workers, kind):
 
 
 def test_an_error_of_ours_keeps_its_class_across_processes(make_pair):
-    source = sampler(make_pair())
-    source.crop = (12, 16, 999)
-    with pytest.raises((InputError, ValueError)):
+    image, labels = make_pair((12, 16, 16))
+    array = image.numpy().astype(np.float32)
+    broken = InMemory(array * np.nan, image.box)
+    source = sampler((image, labels))
+    source.sources = (replace(source.sources[0], image=_Unchecked(broken)),)
+    with pytest.raises(InputError, match="NaN or infinite"):
         take(source, Order(1, 0, 1), 1, "process")
+
+
+class _Unchecked:
+    """An image that was not looked at when it was cached."""
+
+    def __init__(self, inner):
+        self.inner, self.box = inner, inner.box
+
+    def read(self, box):
+        return self.inner.read(box)
 
 
 def test_one_thread_is_the_choice_beside_a_cpu(make_pair, monkeypatch):

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from neuropil.train.losses import affinity_loss, balance_weights, bce, dice, mse
+from neuropil.training.losses import affinity_loss, balance_weights, bce, dice, mse
 
 SHAPE = (2, 3, 4, 5, 6)
 

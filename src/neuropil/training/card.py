@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from neuropil.train.checkpoint import Run
+from neuropil.training.checkpoint import Run
 
 
 def model_card(run: Run) -> str:

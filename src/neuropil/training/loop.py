@@ -16,10 +16,10 @@ from neuropil.config import TrainConfig
 from neuropil.errors import RunError
 from neuropil.models import build_model
 from neuropil.progress import Progress
-from neuropil.train.checkpoint import CHECKPOINT, WEIGHTS, Run, load_exactly, read_tensors, write_tensors
-from neuropil.train.interrupt import asked_to_stop
-from neuropil.train.losses import affinity_loss
-from neuropil.train.schedule import PROBE, Schedule
+from neuropil.training.checkpoint import CHECKPOINT, WEIGHTS, Run, load_exactly, read_tensors, write_tensors
+from neuropil.training.interrupt import asked_to_stop
+from neuropil.training.losses import affinity_loss
+from neuropil.training.schedule import PROBE, Schedule
 
 Batch = dict[str, Tensor]
 
@@ -144,7 +144,16 @@ def _step(fabric: Fabric, session: Session, batch: Batch, config: TrainConfig) -
         logits, target, valid, kind=config.loss, balance=config.balance, dice_weight=config.dice
     )
     fabric.backward(loss)
-    fabric.clip_gradients(session.model, session.optimiser, max_norm=config.clip)  # type: ignore[arg-type]
+    norm = fabric.clip_gradients(
+        session.model, session.optimiser, max_norm=config.clip, error_if_nonfinite=False  # type: ignore[arg-type]
+    )
+    if norm is not None and not bool(torch.isfinite(norm)):
+        # before the step: the weights, and what is saved of them, are still good
+        raise RunError(
+            f"the gradient is not finite at step {session.schedule.step + 1} (loss {float(loss.detach()):g})",
+            "a finite loss",
+            "lower train.lr, or set train.precision=fp32; --resume goes on from the last checkpoint",
+        )
     session.optimiser.step()
     session.optimiser.zero_grad()
     session.losses.append(loss.detach())
@@ -215,12 +224,6 @@ def _log(run: Run, session: Session, progress: Progress, *, write: bool) -> None
     schedule = session.schedule
     loss = float(torch.stack(session.losses).mean())
     session.losses.clear()
-    if loss != loss or loss in (float("inf"), float("-inf")):
-        raise RunError(
-            f"the loss is {loss} at step {schedule.step}",
-            "a finite loss",
-            "lower train.lr, or set train.precision=fp32; the last good checkpoint is kept",
-        )
     step, elapsed = session.logged_at
     rate = (schedule.step - step) / max(1e-9, schedule.elapsed - elapsed)
     session.logged_at = (schedule.step, schedule.elapsed)
@@ -257,10 +260,13 @@ def _restore(run: Run, session: Session) -> None:
     load_exactly(session.model.module, _part(tensors, "model."), str(run.path / CHECKPOINT))
     session.ema = {n: t.to(session.ema[n].device) for n, t in _part(tensors, "ema.").items()}
     optimiser = session.optimiser.state_dict()
+    parameters = [p for group in session.optimiser.param_groups for p in group["params"]]
     moments: dict[int, dict[str, Tensor]] = {}
     for name, tensor in _part(tensors, "optimiser.").items():
         index, _, key = name.partition(".")
-        moments.setdefault(int(index), {})[key] = tensor
+        like = parameters[int(index)]
+        # the fused optimiser walks parameter and moments by memory address: they must lie in memory alike
+        moments.setdefault(int(index), {})[key] = tensor if tensor.ndim == 0 else torch.empty_like(like).copy_(tensor)
     session.optimiser.load_state_dict({**optimiser, "state": moments})
     session.losses = [t for _, t in sorted(_part(tensors, "loss.").items(), key=lambda item: int(item[0]))]
     torch.set_rng_state(tensors["rng"])

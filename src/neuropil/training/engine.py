@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -50,4 +51,10 @@ def launch(work: Callable[..., Any], *arguments: Any, devices: int, precision: s
     if devices == 1:
         fabric.launch()
         return work(fabric, *arguments)
-    return fabric.launch(work, *arguments)
+    return fabric.launch(partial(_called, work, arguments))
+
+
+def _called(work: Callable[..., Any], arguments: tuple[Any, ...], fabric: Fabric) -> Any:
+    """The engine walks through arguments and trips over frozen dataclasses, so they travel inside the function."""
+    keep_heap()
+    return work(fabric, *arguments)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from neuropil.train.schedule import LONGEST_WARMUP, Schedule
+from neuropil.training.schedule import LONGEST_WARMUP, Schedule
 
 
 def _at(step: int, **changes: object) -> Schedule:

@@ -22,11 +22,11 @@ from neuropil.geometry import Box, Float3, Int3
 from neuropil.infer.predict import PredictSettings
 from neuropil.models import build_model
 from neuropil.plan import resolved
-from neuropil.train.card import model_card
-from neuropil.train.checkpoint import CARD, Run, write_atomic
-from neuropil.train.engine import default_device, launch, precision_of
-from neuropil.train.loop import Batch, train_loop
-from neuropil.train.validate import HeldBack, Validator
+from neuropil.training.card import model_card
+from neuropil.training.checkpoint import CARD, Run, write_atomic
+from neuropil.training.engine import default_device, launch, precision_of
+from neuropil.training.loop import Batch, train_loop
+from neuropil.training.validate import HeldBack, Validator
 from neuropil.versions import versions
 from neuropil.volume import Volume
 

@@ -10,7 +10,7 @@ import torch
 from neuropil.config import load_config
 from neuropil.errors import RunError
 from neuropil.models import build_model
-from neuropil.train.checkpoint import CARD, Run, load_exactly, read_tensors, write_atomic, write_tensors
+from neuropil.training.checkpoint import CARD, Run, load_exactly, read_tensors, write_atomic, write_tensors
 
 
 class _Bomb:
