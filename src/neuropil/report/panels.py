@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -253,7 +254,7 @@ def _view(paint: Painter, mistake: Mistake) -> tuple[str, Cut, tuple[int, int]]:
     scene = paint.scene
     whole, parts = paint.sides(mistake)
     best: tuple[float, str, Cut, tuple[int, int]] = (-1.0, "", (), (0, 0))
-    side_nm = 120 * min(scene.box.voxel_size)
+    side_nm = 120 * math.prod(scene.box.voxel_size) ** (1 / 3)
     for name, (axis, row, column) in PLANES.items():
         spans: list[Any] = [0, 0, 0]
         spans[axis] = mistake.place[axis]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +20,16 @@ from neuropil.synth.em_warp import grid_over
 
 __all__ = ["EMPhantom", "EMPhantomConfig"]
 
-BLOCK: Int3 = (96, 192, 192)  #: larger regions are made in pieces of this many voxels, to bound memory
+BLOCK_NM = 1100.0  #: larger regions are made in pieces of this size, to bound memory
 TILE_NM = 44.0
 STRETCH = 1.7  #: largest factor by which the warp stretches a short distance
 CORE_VOXELS = 0.75
+
+
+class _Crop(NamedTuple):
+    image: NDArray[np.uint8]
+    neurons: NDArray[np.uint64]
+    mitochondria: NDArray[np.uint64]
 
 
 class EMPhantom:
@@ -44,7 +50,7 @@ class EMPhantom:
 
     def __init__(self, config: EMPhantomConfig) -> None:
         self.config = config
-        self._fields = lru_cache(maxsize=1)(self._make_fields)
+        self._crop = lru_cache(maxsize=1)(self._make_crop)
 
     @property
     def box(self) -> Box:
@@ -53,51 +59,52 @@ class EMPhantom:
 
     def image(self, box: Box) -> NDArray[np.uint8]:
         """Grey values, uint8 (Z, Y, X)."""
-        return self._in_blocks(box, self._image_block, np.uint8)
+        return self._crop(box).image.copy()
 
     def neurons(self, box: Box) -> NDArray[np.uint64]:
         """Neuron ids, uint64 (Z, Y, X); `config.gap_label` between neurons."""
-        return self._in_blocks(box, self._neuron_block, np.uint64)
+        return self._crop(box).neurons.copy()
 
     def mitochondria(self, box: Box) -> NDArray[np.uint64]:
         """Mitochondrion ids, uint64 (Z, Y, X), 0 elsewhere."""
-        return self._in_blocks(box, self._mito_block, np.uint64)
+        return self._crop(box).mitochondria.copy()
 
-    def _in_blocks(self, box: Box, make: Callable[[Box], np.ndarray], dtype: type) -> NDArray:
+    def _make_crop(self, box: Box) -> _Crop:
+        """All three arrays in one pass; the last crop is kept, as image and labels are mostly asked for together."""
         if not same_voxel_size(box.voxel_size, self.config.voxel_size):
             raise GeometryError(
                 f"a box of voxel size {box.voxel_size} nm", f"the phantom's, {self.config.voxel_size} nm"
             )
-        out = np.empty(box.shape, dtype)
-        for block in box.blocks(BLOCK):
-            out[block.write.slices(box.start)] = make(block.write)
+        out = _Crop(*(np.empty(box.shape, t) for t in (np.uint8, np.uint64, np.uint64)))
+        for block in box.blocks(self._block):
+            where = block.write.slices(box.start)
+            spec, fields = self._fields(block.write)
+            out.neurons[where] = self._without_halo(self._labels(spec, fields), block.write)
+            out.mitochondria[where] = self._without_halo(fields.who_DHWC[..., 1], block.write)
+            grey = np.empty(fields.what_DHWC.shape[:3], np.float32)
+            shade(spec, look(self.config), fields, grey)
+            out.image[where] = expose(self.config, spec.start, grey)
         return out
 
-    def _image_block(self, box: Box) -> NDArray[np.uint8]:
-        spec, fields = self._fields(box)
-        grey = np.empty(fields.what_DHWC.shape[:3], np.float32)
-        shade(spec, look(self.config), fields, grey)
-        return expose(self.config, spec.start, grey)
+    @property
+    def _block(self) -> Int3:
+        z, y, x = (max(1, round(BLOCK_NM / v)) for v in self.config.voxel_size)
+        return z, y, x
 
-    def _neuron_block(self, box: Box) -> NDArray[np.uint64]:
-        spec, fields = self._fields(box)
-        labels = fields.who_DHWC[..., 0]
-        if self.config.gap_label is not None:
-            what = fields.what_DHWC
-            cut = (what[..., MEMBRANE] < 0.5 * self.config.gap_nm) & (what[..., CORE] > spec.core_nm)
-            labels = np.where(cut, self.config.gap_label, labels)
-        return self._without_halo(labels, box).astype(np.uint64)
-
-    def _mito_block(self, box: Box) -> NDArray[np.uint64]:
-        return self._without_halo(self._fields(box)[1].who_DHWC[..., 1], box).astype(np.uint64)
+    def _labels(self, spec: Spec, fields: Fields) -> np.ndarray:
+        labels, what = fields.who_DHWC[..., 0], fields.what_DHWC
+        if self.config.gap_label is None:
+            return labels
+        cut = (what[..., MEMBRANE] < 0.5 * self.config.gap_nm) & (what[..., CORE] > spec.core_nm)
+        return np.where(cut, self.config.gap_label, labels)
 
     def _without_halo(self, values: np.ndarray, box: Box) -> np.ndarray:
         hz, hy, hx = halo(self.config)
         nz, ny, nx = box.shape
         return values[hz : hz + nz, hy : hy + ny, hx : hx + nx]
 
-    def _make_fields(self, box: Box) -> tuple[Spec, Fields]:
-        """Geometry of a box and the halo that its image needs; the last one is kept for the sister arrays."""
+    def _fields(self, box: Box) -> tuple[Spec, Fields]:
+        """Geometry of a box and the halo that its image needs."""
         config, region = self.config, box.grown(halo(self.config))
         voxel = np.array(config.voxel_size)
         tile = np.maximum(1, np.round(TILE_NM / voxel)).astype(np.int64)

@@ -30,21 +30,22 @@ class EMPhantomConfig:
     voxel_size: Float3 = (8.0, 8.0, 8.0)
     # tissue
     spacing_nm: float = 170.0  #: distance between neighbouring neurite sites: the calibre of thin neurites
-    trunk_density: float = 0.4  #: share of the possible trunks that exist: fewer trunks, larger neurons
-    thick: float = 0.45  #: chance that a trunk is thicker than one site; each further step is rarer by the same factor
+    trunk_density: float = 0.5  #: share of the possible trunks that exist: fewer trunks, larger neurons
+    thick: float = 0.42  #: chance that a trunk is thicker than one site; each further step is rarer by the same factor
     glia: float = 0.06  #: chance that a trunk is a glial process that spreads sheets between its neighbours
     gap_nm: float = 14.0  #: width of the band between two neurons that `gap_label` fills
     gap_label: int | None = 0  #: label of that band; None gives dense labels
-    mitochondria: float = 0.3  #: chance per trunk site of a mitochondrion, where no other is near
-    synapses: float = 0.035  #: chance per site of a synapse
+    mitochondria: float = 0.5  #: chance per trunk site of a mitochondrion, where no other is near
+    synapses: float = 0.07  #: chance per site of a synapse
     # look
-    cytoplasm: float = 168.0
-    cytoplasm_spread: float = 24.0
-    texture: float = 11.0
-    membrane: float = 84.0  #: grey at the middle of a cut membrane
-    membrane_nm: float = 11.0  #: half width (one sigma) of the dark line between two neurons
-    mitochondrion: float = 78.0
+    cytoplasm: float = 182.0
+    cytoplasm_spread: float = 19.0
+    texture: float = 20.0
+    membrane: float = 80.0  #: grey at the middle of a cut membrane
+    membrane_nm: float = 10.5  #: half width (one sigma) of the dark line between two neurons
+    mitochondrion: float = 72.0
     cristae: float = 6.0
+    organelle: float = 0.4  #: contrast of vesicles, microtubules and reticulum against that of membranes
     stain_gradient: float = 9.0
     # microscope
     noise: float = 12.0
@@ -96,13 +97,14 @@ class EMPhantomConfig:
         base = cls(
             shape=(20, 512, 512),
             voxel_size=(40.0, 4.0, 4.0),
-            cytoplasm=150.0,
+            cytoplasm=158.0,
             cytoplasm_spread=13.0,
-            texture=20.0,
+            texture=30.0,
             membrane=30.0,
             membrane_nm=9.0,
             mitochondrion=95.0,
             cristae=30.0,
+            organelle=0.6,
             stain_gradient=10.0,
             noise=42.0,
             late_noise=5.0,

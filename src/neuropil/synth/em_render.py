@@ -32,6 +32,7 @@ class Look(NamedTuple):
     membrane_nm: float
     mitochondrion: float
     cristae: float
+    organelle: float
     gradient: float
     section_nm: float
 
@@ -40,7 +41,7 @@ def look(config: EMPhantomConfig) -> Look:
     """The kernel's view of a config."""
     return Look(
         config.cytoplasm, config.cytoplasm_spread, config.texture, config.membrane, config.membrane_nm,
-        config.mitochondrion, config.cristae, config.stain_gradient, config.section_nm,
+        config.mitochondrion, config.cristae, config.organelle, config.stain_gradient, config.section_nm,
     )  # fmt: skip
 
 
@@ -60,6 +61,9 @@ def _vesicle(seed: int, chance: float, p: Floats) -> float:
         b -= j + 0.5 + free * (2 * uniform(seed + 64, i, j, k + layer) - 1)
         c -= k + 0.5 + free * (2 * uniform(seed + 65, i, j, k + layer) - 1)
         r = np.sqrt(a * a + b * b + c * c) * VESICLE_CELL_NM
+        if uniform(seed + 62, i, j, k + layer) < 0.06:  # dense-core
+            dark = max(dark, 1.3 * np.exp(-0.5 * (r / (0.75 * VESICLE_NM)) ** 2))
+            continue
         ring = (r - 0.68 * VESICLE_NM) / (0.3 * VESICLE_NM)
         dark = max(dark, np.exp(-0.5 * ring * ring) + 0.25 * np.exp(-0.5 * (r / (0.5 * VESICLE_NM)) ** 2))
     return dark
@@ -89,8 +93,21 @@ def _cytoplasm(seed: int, glial: float, style: Look, neuron: int, p: Floats) -> 
         base -= 1.2 * style.spread
         rough *= 1.4
     fine = noise3(seed + 73, p[0] / 17.0, p[1] / 17.0, p[2] / 17.0)
-    coarse = noise3(seed + 74, p[0] / 46.0, p[1] / 46.0, p[2] / 46.0)
-    return base, rough * (0.7 * fine + 0.6 * coarse)
+    coarse = noise3(seed + 74, p[0] / 43.0, p[1] / 43.0, p[2] / 43.0)
+    cloud = noise3(seed + 70, p[0] / 190.0, p[1] / 190.0, p[2] / 190.0)
+    return base + 0.5 * style.texture * cloud, rough * (0.6 * fine + 0.9 * coarse)
+
+
+@njit(cache=True)
+def _reticulum(seed: int, neuron: int, p: Floats) -> float:
+    """Darkness (0 to 1) from cisternae: thin sheets where a smooth field crosses zero, in patches."""
+    if uniform(seed + 59, neuron, 0, 0) > 0.6:
+        return 0.0
+    where = noise3(seed + 58, p[0] / 330.0, p[1] / 330.0, p[2] / 330.0)
+    if where < 0.35:
+        return 0.0
+    sheet = noise3(seed + 57, p[0] / 140.0, p[1] / 140.0, p[2] / 140.0) / 0.045
+    return float(np.exp(-0.5 * sheet * sheet) * min(1.0, 4.0 * (where - 0.35)))
 
 
 @njit(cache=True)
@@ -114,20 +131,23 @@ def _voxel(spec: tuple[int, float], style: Look, who: Ints, what: NDArray[np.flo
     neuron, b, inside = who[0], np.float64(what[MEMBRANE]), np.float64(what[INSIDE])
     mean, rough = _cytoplasm(seed, glial, style, neuron, p)
     grey = mean + rough
-    chance = 0.03 + 0.1 * (uniform(seed + 78, neuron, 0, 0) < 0.3) + 0.65 * what[VESICLES]
-    if b > 26.0 and inside > 22.0:
-        dark = max(_vesicle(seed, chance, p), 0.8 * _tubule(seed, neuron, what[ACROSS], what[ACROSS + 1]))
-        grey -= 0.55 * dark * (mean - style.membrane)
+    if b > 24.0 and inside > 20.0:
+        busy = 0.25 * (uniform(seed + 78, neuron, 0, 0) < 0.35)
+        dark = _vesicle(seed, min(0.8, 0.05 + busy + 0.8 * what[VESICLES]), p)
+        dark = max(dark, 0.8 * _tubule(seed, neuron, what[ACROSS], what[ACROSS + 1]))
+        dark = max(dark, 0.8 * _reticulum(seed, neuron, p))
+        grey -= style.organelle * dark * (mean - style.membrane)
     if inside < 8.0:
         m = 1.0 / (1.0 + np.exp(inside / 2.5))
         body = _mitochondrion(seed, style, who[1], inside, p) + 0.35 * rough
         grey += m * (body - grey)
     width2 = style.membrane_nm**2
     spread2 = width2 + (what[TILT] * style.section_nm) ** 2 / 12.0
-    line = (width2 / spread2) ** 0.4 * np.exp(-0.5 * b * b / spread2)
+    stain = 1.0 - 0.12 * (1.0 + noise3(seed + 69, p[0] / 130.0, p[1] / 130.0, p[2] / 130.0))
+    line = stain * (width2 / spread2) ** 0.4 * np.exp(-0.5 * b * b / spread2)
     grey += line * (style.membrane + 0.25 * rough - grey)
-    density = what[DENSITY] * np.exp(-b / 22.0)
-    grey += density * (0.5 * style.membrane - grey)
+    density = what[DENSITY] * np.exp(-((b / 30.0) ** 2))
+    grey += min(1.0, 1.6 * density) * (0.55 * style.membrane - grey)
     return grey
 
 
