@@ -7,11 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from neuropil.io.hdf5 import write_hdf5
 from neuropil.synth.em import EMPhantom
 from neuropil.synth.em_config import EMPhantomConfig
 from neuropil.volume import Volume
+
+
+# examples are bounded in number; a busy machine must not decide a test
+settings.register_profile("neuropil", deadline=None)
+settings.load_profile("neuropil")
 
 
 @pytest.fixture(scope="session")

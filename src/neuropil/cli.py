@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as json_format
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -188,10 +189,10 @@ def demo(
     _show(api.demo(out, budget=_seconds(budget), seed=seed), json)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line: exit 0 done, 2 wrong input, 3 work incomplete, 130 interrupted."""
     try:
-        app()
+        app(arguments)
     except NeuropilError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -106,10 +106,9 @@ def predict_volume(
     """
     offsets = as_offsets(offsets)
     plan = volume_plan(image, settings)
-    if out is not None:
-        _check_output(out, image, len(offsets))
-    result = np.empty((len(offsets), *image.box.shape), np.uint8) if out is None else out
     block = settings.block or (out.write_unit if out is not None and max(out.write_unit) > 1 else plan.tile)
+    if out is not None:
+        _check_output(out, image, len(offsets), block)
     columns = plan_columns(
         plan,
         len(offsets),
@@ -118,6 +117,7 @@ def predict_volume(
         itemsize=image.dtype.itemsize,
         memory_bytes=settings.memory_bytes,
     )
+    result = np.empty((len(offsets), *image.box.shape), np.uint8) if out is None else out
     finished = _counter(sum(_tile_count(plan, column) for column in columns), progress)
     training = net.training
     try:
@@ -153,7 +153,8 @@ class TilePredictor:
     def __init__(self, net: nn.Module, offsets: Offsets, voxel_size: Float3, settings: PredictSettings) -> None:
         self.device = torch.device(settings.device)
         self.channels, self.bf16 = len(offsets), settings.precision == "bf16"
-        self.net = net.to(self.device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        # the layout of the input alone decides how convolutions run; the weights of the caller keep theirs
+        self.net = net.to(self.device)
         self.average = ViewAverage(self._probability, offsets, views(settings.tta, voxel_size))
 
     @torch.inference_mode()
@@ -209,11 +210,17 @@ def _counter(total: int, progress: Progress | None) -> Callable[[int], None]:
     return finished
 
 
-def _check_output(out: Volume, image: Volume, channels: int) -> None:
+def _check_output(out: Volume, image: Volume, channels: int, block: Int3) -> None:
     box = image.box
     fits = (out.box.start, out.box.stop) == (box.start, box.stop) and same_voxel_size(out.voxel_size, box.voxel_size)
     if out.axes != "czyx" or out.dtype != np.uint8 or out.shape[0] != channels or not fits:
         raise InputError(
             f"output '{out.name}' of {out.dtype} with axes '{out.axes}', shape {out.shape}, from {out.box.start}",
             f"uint8 with axes 'czyx', {channels} channels, and the image's box {box.start}..{box.stop}",
+        )
+    if any(b % unit for b, unit in zip(block, out.write_unit, strict=True)):
+        raise InputError(
+            f"blocks of {block} for '{out.name}' with shards of {out.write_unit}",
+            "blocks of whole shards",
+            "leave predict.block empty, or make the output with such shards",
         )

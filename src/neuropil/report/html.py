@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import jinja2
@@ -133,6 +134,23 @@ def run_view(data: ReportData, key: str, look: Look) -> RunView:
 
 def render(views: Sequence[RunView], runs: Sequence[ReportData]) -> str:
     """The page as text."""
+    several = len(runs) > 1
+    return (
+        _templates()
+        .get_template("report.html.j2")
+        .render(
+            title=runs[0].title if not several else f"{len(runs)} runs compared",
+            runs=views,
+            several=several,
+            comparison=words.compared([data.scores for data in runs]) if several else [],
+            shared=curves.shared_charts(runs) if several else [],
+            version=__version__,
+        )
+    )
+
+
+@cache
+def _templates() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("neuropil.report", "templates"),
         autoescape=True,
@@ -141,15 +159,7 @@ def render(views: Sequence[RunView], runs: Sequence[ReportData]) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["markup"] = Markup
-    several = len(runs) > 1
-    return environment.get_template("report.html.j2").render(
-        title=runs[0].title if not several else f"{len(runs)} runs compared",
-        runs=views,
-        several=several,
-        comparison=words.compared([data.scores for data in runs]) if several else [],
-        shared=curves.shared_charts(runs) if several else [],
-        version=__version__,
-    )
+    return environment
 
 
 def _extent(scene: Scene | None) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,18 +12,16 @@ from neuropil.errors import GeometryError
 from neuropil.geometry import Box, Int3, same_voxel_size
 from neuropil.skeleton import Skeleton
 from neuropil.synth.em_config import EMPhantomConfig
-from neuropil.synth.em_defects import expose, halo, section_shifts
+from neuropil.synth.em_defects import expose, halo
 from neuropil.synth.em_geometry import CORE, MEMBRANE, Fields, Spec, empty_fields, fill_fields
-from neuropil.synth.em_lattice import patch
 from neuropil.synth.em_render import look, shade
-from neuropil.synth.em_warp import grid_over
+from neuropil.synth.em_skeletons import skeletons
+from neuropil.synth.em_survey import survey
+from neuropil.synth.hashing import hash3
 
 __all__ = ["EMPhantom", "EMPhantomConfig"]
 
 BLOCK_NM = 1100.0  #: larger regions are made in pieces of this size, to bound memory
-TILE_NM = 44.0
-STRETCH = 1.7  #: largest factor by which the warp stretches a short distance
-CORE_VOXELS = 0.75
 
 
 class _Crop(NamedTuple):
@@ -50,7 +48,9 @@ class EMPhantom:
 
     def __init__(self, config: EMPhantomConfig) -> None:
         self.config = config
-        self._crop = lru_cache(maxsize=1)(self._make_crop)
+        # neighbouring seeds must not share streams, and kernels add small numbers to the seed
+        self._world = replace(config, seed=int(hash3(config.seed, 0, 0, 0)) >> 3)
+        self._last: tuple[Box, _Crop] | None = None
 
     @property
     def box(self) -> Box:
@@ -69,8 +69,25 @@ class EMPhantom:
         """Mitochondrion ids, uint64 (Z, Y, X), 0 elsewhere."""
         return self._crop(box).mitochondria.copy()
 
-    def _make_crop(self, box: Box) -> _Crop:
-        """All three arrays in one pass; the last crop is kept, as image and labels are mostly asked for together."""
+    def skeletons(self) -> list[Skeleton]:
+        """One skeleton per neuron that has nodes in `box`, in the order of `skeletons_by_neuron`."""
+        return list(self.skeletons_by_neuron().values())
+
+    def skeletons_by_neuron(self) -> dict[int, Skeleton]:
+        """Neuron id → its skeleton in `box`, by rising id; the voxel of every node carries the neuron's label.
+
+        A neuron that leaves the box and comes back has several roots. Radii are distances to the membrane, at most
+        `em_geometry.FAR_NM`.
+        """
+        return skeletons(self._world, self.box)
+
+    def _crop(self, box: Box) -> _Crop:
+        """All three arrays of a box; the last crop is kept, as image and labels are mostly asked for together."""
+        if self._last is None or self._last[0] != box:
+            self._last = (box, self._made(box))
+        return self._last[1]
+
+    def _made(self, box: Box) -> _Crop:
         if not same_voxel_size(box.voxel_size, self.config.voxel_size):
             raise GeometryError(
                 f"a box of voxel size {box.voxel_size} nm", f"the phantom's, {self.config.voxel_size} nm"
@@ -82,8 +99,8 @@ class EMPhantom:
             out.neurons[where] = self._without_halo(self._labels(spec, fields), block.write)
             out.mitochondria[where] = self._without_halo(fields.who_DHWC[..., 1], block.write)
             grey = np.empty(fields.what_DHWC.shape[:3], np.float32)
-            shade(spec, look(self.config), fields, grey)
-            out.image[where] = expose(self.config, spec.start, grey)
+            shade(spec, look(self._world), fields, grey)
+            out.image[where] = expose(self._world, spec.start, grey)
         return out
 
     @property
@@ -91,47 +108,22 @@ class EMPhantom:
         z, y, x = (max(1, round(BLOCK_NM / v)) for v in self.config.voxel_size)
         return z, y, x
 
-    def _labels(self, spec: Spec, fields: Fields) -> np.ndarray:
+    def _labels(self, spec: Spec, fields: Fields) -> NDArray[Any]:
         labels, what = fields.who_DHWC[..., 0], fields.what_DHWC
         if self.config.gap_label is None:
             return labels
         cut = (what[..., MEMBRANE] < 0.5 * self.config.gap_nm) & (what[..., CORE] > spec.core_nm)
         return np.where(cut, self.config.gap_label, labels)
 
-    def _without_halo(self, values: np.ndarray, box: Box) -> np.ndarray:
-        hz, hy, hx = halo(self.config)
+    def _without_halo(self, values: NDArray[Any], box: Box) -> NDArray[Any]:
+        hz, hy, hx = halo(self._world)
         nz, ny, nx = box.shape
         return values[hz : hz + nz, hy : hy + ny, hx : hx + nx]
 
     def _fields(self, box: Box) -> tuple[Spec, Fields]:
         """Geometry of a box and the halo that its image needs."""
-        config, region = self.config, box.grown(halo(self.config))
-        voxel = np.array(config.voxel_size)
-        tile = np.maximum(1, np.round(TILE_NM / voxel)).astype(np.int64)
-        shift = section_shifts(config, region.start[0], region.shape[0])
-        wander = 4.0 * config.jitter_nm  # bound of a section shift
-        reach = np.array([np.linalg.norm(tile * voxel), np.linalg.norm((tile + 1) // 2 * voxel)])
-        slack, part_slack = (0.5 * reach + wander) * STRETCH / config.spacing_nm
-        core = max(10.0, CORE_VOXELS * max(config.voxel_size))
-        spec = Spec(
-            config.seed,
-            config.spacing_nm,
-            voxel,
-            tile,
-            float(slack),
-            float(part_slack),
-            config.glia,
-            core,
-            shift,
-            np.array(region.start),
-        )
-        margin = tile * voxel + wander
-        grid = grid_over(
-            config.seed, config.spacing_nm, np.array(region.start) * voxel - margin,
-            np.array(region.stop) * voxel + margin,
-        )  # fmt: skip
-        corners = grid.corner_DHWC.reshape(-1, 3)
-        low, high = (np.floor(f(corners, axis=0)).astype(np.int64) for f in (np.min, np.max))
+        region = box.grown(halo(self._world))
+        spec, grid, lattice = survey(self._world, region)
         fields = empty_fields(region.shape)
-        fill_fields(spec, grid, patch(config, low - 3, high + 6), fields)
+        fill_fields(spec, grid, lattice, fields)
         return spec, fields

@@ -65,8 +65,8 @@ class EMPhantomConfig:
             raise ConfigError(f"a phantom of shape {self.shape}", "three positive integers z, y, x")
         if len(self.voxel_size) != 3 or not all(v > 0 and math.isfinite(v) for v in self.voxel_size):
             raise ConfigError(f"a voxel size of {self.voxel_size}", "three positive numbers z, y, x in nm")
-        if not 0 <= self.seed < 2**63:
-            raise ConfigError(f"seed {self.seed}", "an integer from 0 to 2**63-1")
+        if not 0 <= self.seed < 2**62:
+            raise ConfigError(f"seed {self.seed}", "an integer from 0 to 2**62-1")
         if not self.spacing_nm >= 3 * max(self.voxel_size):
             raise ConfigError(
                 f"spacing_nm {self.spacing_nm} at voxels of {self.voxel_size} nm",
@@ -83,6 +83,8 @@ class EMPhantomConfig:
             )
         if self.trunk_density < 0.1:
             raise ConfigError(f"trunk_density {self.trunk_density}", "at least 0.1: trunks must reach all tissue")
+        if self.gap_label is not None and self.gap_label < 0:
+            raise ConfigError(f"gap_label {self.gap_label}", "0 or more, or None for dense labels")
         if not 0 <= self.gap_nm <= 0.2 * self.spacing_nm:
             raise ConfigError(f"gap_nm {self.gap_nm}", f"0 to a fifth of spacing_nm ({0.2 * self.spacing_nm:g})")
 

@@ -13,11 +13,12 @@ from neuropil.geometry import Int3
 from neuropil.synth.em_config import EMPhantomConfig
 from neuropil.synth.hashing import gauss, noise3, uniform
 
-__all__ = ["expose", "halo", "section_fates", "section_shifts"]
+__all__ = ["SHIFT_BOUND", "expose", "halo", "section_fates", "section_shifts"]
 
 OK, MISSING, DARK, BLURRED = 0, 1, 2, 3
 DEFOCUS_VOX = 2.6
 DARKENING = 0.42
+SHIFT_BOUND = 6.5  #: a section shift is below this many `jitter_nm`
 _REACH = 3.0  # blur kernels end at this many sigma
 
 Floats32 = NDArray[np.float32]

@@ -348,6 +348,14 @@ def _near_synapses(far: Table, count: int, u: Floats, slack: float, near: Table)
 
 
 @njit(cache=True, error_model="numpy")
+def _follow_section(spec: Spec, z: int, p: Floats) -> None:
+    # a tile of one section moves with it; thicker tiles allow for all shifts in their slack
+    if spec.tile[0] == 1:
+        p[1] += spec.shift_ZC[z - spec.start[0], 0]
+        p[2] += spec.shift_ZC[z - spec.start[0], 1]
+
+
+@njit(cache=True, error_model="numpy")
 def _tile(tissue: tuple[Spec, Grid, Patch], fields: Fields, tables: tuple[Table, Table, Table], corner: Ints) -> None:
     """Fill one tile: list what is near it, then, for each of its eight parts, what is near that."""
     spec, grid, lat = tissue
@@ -355,6 +363,7 @@ def _tile(tissue: tuple[Spec, Grid, Patch], fields: Fields, tables: tuple[Table,
     p, u, jac = np.empty(3), np.empty(3), np.empty((3, 3))
     for c in range(3):
         p[c] = (corner[c] + 0.5 * spec.tile[c]) * spec.voxel[c]
+    _follow_section(spec, corner[0], p)
     to_lattice(grid, p, u, jac)
     count, synapses = _gather(lat, u, raw)
     groups = _cull(spec, spec.slack, raw, count, wide)
@@ -372,6 +381,7 @@ def _tile(tissue: tuple[Spec, Grid, Patch], fields: Fields, tables: tuple[Table,
             empty = empty or low[c] >= high[c]
         if empty:
             continue
+        _follow_section(spec, corner[0], p)
         to_lattice(grid, p, u, jac)
         for n in range(count):
             distance, t = _distance(wide.seg, n, u)

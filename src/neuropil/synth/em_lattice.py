@@ -27,6 +27,9 @@ _ROOT = 6  # parent code of a trunk site without predecessor; trunks use the ste
 _HALF = 1 << 24
 
 
+_State = tuple[NDArray[np.int64], NDArray[np.int8], NDArray[np.int8], NDArray[np.int8]]
+
+
 class Patch(NamedTuple):
     """The lattice over a region; index 0 is site `start`."""
 
@@ -81,7 +84,7 @@ def is_glia(seed: int, glia: float, neuron: int) -> bool:
 
 
 @njit(cache=True)
-def _bid(seed: int, reach: int, turn: int, children: int, site: int) -> float:
+def _bid(reach: int, turn: int, children: int, site: int) -> float:
     """What an owned neighbour offers for a free site in one round; 0 for nothing."""
     if turn <= THICK_ROUNDS:
         return 1.0 + reach + (site >> 11) * 1e-16 if reach >= turn else 0.0
@@ -92,9 +95,8 @@ def _bid(seed: int, reach: int, turn: int, children: int, site: int) -> float:
 
 
 @njit(cache=True)
-def _claim(
-    seed: int, thick: float, turn: int, start: NDArray[np.int64], state: tuple[NDArray[np.int64], NDArray[np.int8], NDArray[np.int8], NDArray[np.int8]],
-) -> None:  # fmt: skip
+def _claim(seed: int, thick: float, turn: int, start: NDArray[np.int64], state: _State) -> None:
+    """One round: every free site goes to the owned neighbour that offers most, judged by the state before."""
     owner, parent, claimed, children = state
     before = owner.copy()
     kids = children.copy()
@@ -111,7 +113,7 @@ def _claim(
                     if who == 0:
                         continue
                     site = hash3(seed + 1000 + 8 * turn + d, start[0] + z, start[1] + y, start[2] + x) >> np.uint64(1)
-                    offer = _bid(seed, _reach(seed, thick, who), turn, kids[a, b, c], np.int64(site))
+                    offer = _bid(_reach(seed, thick, who), turn, kids[a, b, c], np.int64(site))
                     if offer > best:
                         best, choice = offer, d
                 if choice >= 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import xml.etree.ElementTree as ET
 
@@ -25,7 +26,7 @@ def test_ticks_span_the_values_in_round_steps(low, high):
     found = ticks(low, high, 5)
     assert found[0] <= low
     assert found[-1] >= high
-    steps = {round(b - a, 9) for a, b in zip(found, found[1:], strict=False)}
+    steps = {round(b - a, 9) for a, b in itertools.pairwise(found)}
     assert len(steps) == 1
     mantissa = steps.pop() / 10 ** math.floor(math.log10(found[1] - found[0] + 1e-12))
     assert round(mantissa, 6) in (1, 2, 2.5, 5)

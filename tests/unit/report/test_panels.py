@@ -61,7 +61,7 @@ def test_stack_strips_hold_the_sections_in_order(paint):
     assert made.z == (1, 4, 7, 10)
     assert pixels(made.raw).shape[:2] == (4 * 24, 36)
     assert [layer for layer, _, _ in made.overlays] == ["truth", "segmentation", "errors", "affinities"]
-    strip = pixels(dict((layer, uri) for layer, _, uri in made.overlays)["segmentation"])
+    strip = pixels({layer: uri for layer, _, uri in made.overlays}["segmentation"])
     assert strip[5, 5].tolist() != strip[3 * 24 + 5, 5].tolist()  # segment 1 above z = 8, segment 2 below
 
 

@@ -35,6 +35,8 @@ class CoordinateMap(NamedTuple):
     low: npt.NDArray[np.int64]
 
 
+#: How far a cubic spline may exceed its samples, half a lattice cell apart.
+_BETWEEN_SAMPLES = 1.06
 _NO_LATTICE = Lattice(np.zeros((0, 0, 0, 3), np.float32), np.ones(3))
 
 
@@ -75,7 +77,7 @@ def reach(coordinates: CoordinateMap, shape: Int3, context: Halo) -> Int3:
 
 
 def _field_bound(lattice: Lattice) -> npt.NDArray[np.float64]:
-    """Largest step of the field, sampled at the lattice points and half way between them."""
+    """Largest step of the field, from samples at the lattice points and half way between them."""
     field = lattice.points_GGG3.astype(np.float64)
     if not field.size:
         return np.zeros(3)
@@ -83,7 +85,7 @@ def _field_bound(lattice: Lattice) -> npt.NDArray[np.float64]:
         a, b, c, d = (np.moveaxis(field, axis, 0)[i : field.shape[axis] - 3 + i] for i in range(4))
         samples = [(a + 4 * b + c) / 6, (a + 23 * b + 23 * c + d) / 48, (b + 4 * c + d) / 6]
         field = np.moveaxis(np.concatenate(samples), 0, axis)
-    bound: npt.NDArray[np.float64] = np.abs(field).max(axis=(0, 1, 2))
+    bound: npt.NDArray[np.float64] = _BETWEEN_SAMPLES * np.abs(field).max(axis=(0, 1, 2))
     return bound
 
 
@@ -109,6 +111,9 @@ def resample(
     low, high = _ends(shape, context)
     grown = tuple(b - a for a, b in zip(low, high, strict=True))
     target = Arrays(np.empty(shape, np.float32), np.empty(grown, np.uint32), np.empty(grown, np.bool_))
+    # one memory layout, one compiled version
+    image, labels, valid = source
+    source = Arrays(np.ascontiguousarray(image), np.ascontiguousarray(labels), np.ascontiguousarray(valid))
     image_low, label_low = (np.array([-before for before, _ in halo], np.int64) for halo in halos)
     _resample(source, target, coordinates, image_low, label_low)
     return target
