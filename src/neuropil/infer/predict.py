@@ -101,8 +101,7 @@ def predict_volume(
     Raises
     ------
     InputError
-        If the image is not an image or has values that are not finite, or `out`, the network, the memory and the
-        tiles do not fit together.
+        If the image is none or has values that are not finite, or output, network, memory and tiles do not fit.
     """
     offsets = as_offsets(offsets)
     plan = volume_plan(image, settings)

@@ -379,7 +379,7 @@ def _ascend(height, edges, reach, level, floor, code):  # type: ignore[no-untype
                 k = int(codes[x])
                 if most[x] < floor:
                     code[z, y, x] = NONE
-                elif k != SELF and not _passable(edges, level, (k // 9 - 1, k // 3 % 3 - 1, k % 3 - 1), z, y, x):
+                elif most[x] >= level and k != SELF and not _passable(edges, level, (k // 9 - 1, k // 3 % 3 - 1, k % 3 - 1), z, y, x):
                     code[z, y, x] = _next_best(height, edges, reach, level, z, y, x)
 
 

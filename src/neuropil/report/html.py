@@ -14,7 +14,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from neuropil import __version__
+import neuropil
 from neuropil.errors import InputError, VolumeError
 from neuropil.report import charts, curves, mistakes, panels, solid, words
 from neuropil.report.colours import ERROR_COLOURS
@@ -144,7 +144,7 @@ def render(views: Sequence[RunView], runs: Sequence[ReportData]) -> str:
             several=several,
             comparison=words.compared([data.scores for data in runs]) if several else [],
             shared=curves.shared_charts(runs) if several else [],
-            version=__version__,
+            version=neuropil.__version__,
         )
     )
 

@@ -204,7 +204,7 @@ def places(paint: Painter, mistakes: list[Mistake], width: int) -> list[Place]:
         left, right = (_place_figure(paint, mistake, layer, width) for layer in ("truth", "segmentation"))
         size = int(mistake.sizes.sum())
         named = ", ".join(
-            f"{parts.ids[i]} ({100 * n / size:.0f} %)" for i, n in zip(mistake.parts[:3], mistake.sizes, strict=False)
+            f"{parts.ids[i]} ({percent(n / size)})" for i, n in zip(mistake.parts[:3], mistake.sizes, strict=False)
         )
         more = len(mistake.parts) - 3
         shown.append(
@@ -225,6 +225,11 @@ def places(paint: Painter, mistakes: list[Mistake], width: int) -> list[Place]:
             )
         )
     return shown
+
+
+def percent(share: float) -> str:
+    """A share as whole percent; what is there but rounds to nothing is "< 1 %"."""
+    return "< 1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"
 
 
 def _place_figure(paint: Painter, mistake: Mistake, layer: str, width: int) -> Figure:

@@ -83,9 +83,8 @@ def picture(
     width, height = _view_size(shape)
     columns, rows = pixels * smooth, max(smooth, round(pixels * height / width) * smooth)
     axes = np.stack([right, down, ahead])
-    depth, normal, owner = _cast(
-        solid.height_ZYX, solid.owner_ZYX, solid.busy, axes, radius, width / columns, rows, columns
-    )
+    body = (solid.height_ZYX, solid.owner_ZYX, solid.busy)
+    depth, normal, owner = _cast(body, axes, radius, width / columns, (rows, columns))
     rgb, alpha = _shaded(depth, normal, colours[owner].astype(np.float32) / 255, axes, radius)
     _frame(rgb, alpha, depth, axes, shape, width / columns)
     premultiplied = np.concatenate([rgb * alpha[..., None], alpha[..., None]], axis=-1)
@@ -207,33 +206,58 @@ _sample = numba.njit(cache=True)(_sample_py)
 _at = numba.njit(cache=True)(_trilinear)
 
 
-def _cast_py(
-    height: Any, owner: Any, busy: Any, axes: Any, radius: float, pixel: float, rows: int, columns: int
-) -> Any:
+def _surface_py(height: Any, origin: Any, ahead: Any, t: float) -> Any:
+    """Where exactly between t - 0.6 and t a ray enters an object, and the unit normal there."""
+    oz, oy, ox = origin
+    near, inner = t - 0.6, t
+    for _ in range(5):
+        mid = 0.5 * (near + inner)
+        if _at(height, oz + ahead[0] * mid, oy + ahead[1] * mid, ox + ahead[2] * mid) < 0.5:
+            near = mid
+        else:
+            inner = mid
+    z, y, x = oz + ahead[0] * inner, oy + ahead[1] * inner, ox + ahead[2] * inner
+    gz = _at(height, z - 1, y, x) - _at(height, z + 1, y, x)
+    gy = _at(height, z, y - 1, x) - _at(height, z, y + 1, x)
+    gx = _at(height, z, y, x - 1) - _at(height, z, y, x + 1)
+    length = max(1e-9, np.sqrt(gz * gz + gy * gy + gx * gx))
+    return inner, (z, y, x), (gz / length, gy / length, gx / length)
+
+
+def _span_py(shape: Any, origin: Any, ahead: Any, radius: float) -> Any:
+    """First and last step of a ray inside the volume."""
+    t, end = -radius, radius
+    for a in range(3):
+        if abs(ahead[a]) < 1e-9:
+            if origin[a] < -1 or origin[a] > shape[a]:
+                end = -radius
+            continue
+        t1, t2 = (-1.0 - origin[a]) / ahead[a], (shape[a] - origin[a]) / ahead[a]
+        t, end = max(t, min(t1, t2)), min(end, max(t1, t2))
+    return t, end
+
+
+_surface = numba.njit(cache=True)(_surface_py)
+_span = numba.njit(cache=True)(_span_py)
+
+
+def _cast_py(body: Any, axes: Any, radius: float, pixel: float, size: Any) -> Any:
+    """Depth, normal and owner of the first surface behind every pixel; `body` is (height, owner, busy)."""
+    height, owner, busy = body
+    rows, columns = size
     nz, ny, nx = height.shape
     depth = np.full((rows, columns), np.inf, np.float32)
     normal = np.zeros((rows, columns, 3), np.float32)
     who = np.zeros((rows, columns), np.int32)
     right, down, ahead = axes[0], axes[1], axes[2]
-    cz, cy, cx = (nz - 1) / 2, (ny - 1) / 2, (nx - 1) / 2
     for row in range(rows):
         v = (row + 0.5 - rows / 2) * pixel
         for column in range(columns):
             u = (column + 0.5 - columns / 2) * pixel
-            oz, oy, ox = (
-                cz + right[0] * u + down[0] * v,
-                cy + right[1] * u + down[1] * v,
-                cx + right[2] * u + down[2] * v,
-            )
-            t, end = -radius, radius
-            for a in range(3):
-                o, n = (oz, oy, ox)[a], (nz, ny, nx)[a]
-                if abs(ahead[a]) < 1e-9:
-                    if o < -1 or o > n:
-                        end = -radius
-                    continue
-                t1, t2 = (-1.0 - o) / ahead[a], (n - o) / ahead[a]
-                t, end = max(t, min(t1, t2)), min(end, max(t1, t2))
+            oz = (nz - 1) / 2 + right[0] * u + down[0] * v
+            oy = (ny - 1) / 2 + right[1] * u + down[1] * v
+            ox = (nx - 1) / 2 + right[2] * u + down[2] * v
+            t, end = _span((nz, ny, nx), (oz, oy, ox), ahead, radius)
             while t < end:
                 z, y, x = oz + ahead[0] * t, oy + ahead[1] * t, ox + ahead[2] * t
                 k, j, i = min(max(int(z), 0), nz - 1), min(max(int(y), 0), ny - 1), min(max(int(x), 0), nx - 1)
@@ -246,24 +270,11 @@ def _cast_py(
                 if _at(height, z, y, x) < 0.5:
                     t += 0.6
                     continue
-                near, inner = t - 0.6, t
-                for _ in range(5):
-                    mid = 0.5 * (near + inner)
-                    if _at(height, oz + ahead[0] * mid, oy + ahead[1] * mid, ox + ahead[2] * mid) < 0.5:
-                        near = mid
-                    else:
-                        inner = mid
-                z, y, x = oz + ahead[0] * inner, oy + ahead[1] * inner, ox + ahead[2] * inner
-                gz = _at(height, z - 1, y, x) - _at(height, z + 1, y, x)
-                gy = _at(height, z, y - 1, x) - _at(height, z, y + 1, x)
-                gx = _at(height, z, y, x - 1) - _at(height, z, y, x + 1)
-                length = max(1e-9, np.sqrt(gz * gz + gy * gy + gx * gx))
-                normal[row, column, 0], normal[row, column, 1] = gz / length, gy / length
-                normal[row, column, 2] = gx / length
+                inner, (z, y, x), slope = _surface(height, (oz, oy, ox), ahead, t)
+                normal[row, column, 0], normal[row, column, 1], normal[row, column, 2] = slope
                 k, j, i = int(z + 0.5), int(y + 0.5), int(x + 0.5)
-                k, j, i = min(max(k, 0), nz - 1), min(max(j, 0), ny - 1), min(max(i, 0), nx - 1)
                 depth[row, column] = inner
-                who[row, column] = owner[k, j, i]
+                who[row, column] = owner[min(max(k, 0), nz - 1), min(max(j, 0), ny - 1), min(max(i, 0), nx - 1)]
                 break
     return depth, normal, who
 

@@ -29,7 +29,7 @@ class EMPhantomConfig:
     shape: Int3 = (128, 128, 128)
     voxel_size: Float3 = (8.0, 8.0, 8.0)
     # tissue
-    spacing_nm: float = 170.0  #: distance between neighbouring neurite sites: the calibre of thin neurites
+    spacing_nm: float = 190.0  #: distance between neighbouring neurite sites: the calibre of thin neurites
     trunk_density: float = 0.5  #: share of the possible trunks that exist: fewer trunks, larger neurons
     thick: float = 0.42  #: chance that a trunk is thicker than one site; each further step is rarer by the same factor
     glia: float = 0.06  #: chance that a trunk is a glial process that spreads sheets between its neighbours
@@ -40,17 +40,18 @@ class EMPhantomConfig:
     # look
     cytoplasm: float = 182.0
     cytoplasm_spread: float = 19.0
-    texture: float = 20.0
-    membrane: float = 80.0  #: grey at the middle of a cut membrane
-    membrane_nm: float = 10.5  #: half width (one sigma) of the dark line between two neurons
-    mitochondrion: float = 72.0
+    texture: float = 10.0  #: granularity of the cytoplasm at 17 nm
+    mottle: float = 15.0  #: and at 43 nm
+    membrane: float = 88.0  #: grey at the middle of a cut membrane
+    membrane_nm: float = 12.0  #: half width (one sigma) of the dark line between two neurons
+    mitochondrion: float = 80.0
     cristae: float = 6.0
     organelle: float = 0.4  #: contrast of vesicles, microtubules and reticulum against that of membranes
     stain_gradient: float = 9.0
     # microscope
     noise: float = 12.0
-    late_noise: float = 4.5  #: noise added after the blur
-    blur_vox: float = 0.75
+    late_noise: float = 6.5  #: noise added after the blur
+    blur_vox: float = 0.8
     line_noise: float = 1.6  #: per-row brightness error (FIB-SEM scan lines)
     section_nm: float = 0.0  #: depth that one section projects; 0 for block-face imaging
     # sections
@@ -99,18 +100,19 @@ class EMPhantomConfig:
         base = cls(
             shape=(20, 512, 512),
             voxel_size=(40.0, 4.0, 4.0),
-            cytoplasm=158.0,
+            cytoplasm=162.0,
             cytoplasm_spread=13.0,
-            texture=30.0,
+            texture=32.0,
+            mottle=11.0,
             membrane=30.0,
-            membrane_nm=9.0,
+            membrane_nm=7.5,
             mitochondrion=95.0,
-            cristae=30.0,
+            cristae=36.0,
             organelle=0.6,
             stain_gradient=10.0,
-            noise=42.0,
-            late_noise=5.0,
-            blur_vox=1.0,
+            noise=52.0,
+            late_noise=3.0,
+            blur_vox=0.85,
             line_noise=0.0,
             section_nm=40.0,
             jitter_nm=8.0,

@@ -28,6 +28,7 @@ class Look(NamedTuple):
     cytoplasm: float
     spread: float
     texture: float
+    mottle: float
     membrane: float
     membrane_nm: float
     mitochondrion: float
@@ -40,7 +41,7 @@ class Look(NamedTuple):
 def look(config: EMPhantomConfig) -> Look:
     """The kernel's view of a config."""
     return Look(
-        config.cytoplasm, config.cytoplasm_spread, config.texture, config.membrane, config.membrane_nm,
+        config.cytoplasm, config.cytoplasm_spread, config.texture, config.mottle, config.membrane, config.membrane_nm,
         config.mitochondrion, config.cristae, config.organelle, config.stain_gradient, config.section_nm,
     )  # fmt: skip
 
@@ -88,14 +89,15 @@ def _tubule(seed: int, neuron: int, b_nm: float, c_nm: float) -> float:
 def _cytoplasm(seed: int, glial: float, style: Look, neuron: int, p: Floats) -> tuple[float, float]:
     """Mean grey of a neuron and the local texture."""
     base = style.cytoplasm + style.spread * gauss(seed + 71, neuron, 0, 0)
-    rough = style.texture * (0.6 + 0.8 * uniform(seed + 72, neuron, 0, 0))
+    rough = 0.6 + 0.8 * uniform(seed + 72, neuron, 0, 0)
     if is_glia(seed, glial, neuron):
         base -= 1.2 * style.spread
         rough *= 1.4
     fine = noise3(seed + 73, p[0] / 17.0, p[1] / 17.0, p[2] / 17.0)
     coarse = noise3(seed + 74, p[0] / 43.0, p[1] / 43.0, p[2] / 43.0)
     cloud = noise3(seed + 70, p[0] / 190.0, p[1] / 190.0, p[2] / 190.0)
-    return base + 0.5 * style.texture * cloud, rough * (0.6 * fine + 0.9 * coarse)
+    local = rough * (style.texture * fine + style.mottle * coarse)
+    return base + 0.6 * style.mottle * cloud, local
 
 
 @njit(cache=True)
@@ -120,6 +122,7 @@ def _mitochondrion(seed: int, style: Look, mito: int, depth: float, p: Floats) -
     bend = 22.0 * noise3(seed + 76, p[0] / 70.0, p[1] / 70.0, p[2] / 70.0)
     phase = ((a * p[0] + b * p[1] + c * p[2]) / norm + bend) / 33.0
     wave = np.sin(2 * np.pi * phase)
+    wave = wave * (1.5 - 0.5 * wave * wave)  # flatter plates, sharper edges
     fade = 0.5 + 0.5 * noise3(seed + 77, p[0] / 60.0, p[1] / 60.0, p[2] / 60.0)
     shell = np.exp(-0.5 * ((depth + 7.0) / 5.0) ** 2)
     return style.mitochondrion + style.cristae * wave * min(1.0, max(0.0, fade)) - 1.2 * style.cristae * shell
@@ -147,7 +150,7 @@ def _voxel(spec: tuple[int, float], style: Look, who: Ints, what: NDArray[np.flo
     line = stain * (width2 / spread2) ** 0.4 * np.exp(-0.5 * b * b / spread2)
     grey += line * (style.membrane + 0.25 * rough - grey)
     density = what[DENSITY] * np.exp(-((b / 30.0) ** 2))
-    grey += min(1.0, 1.6 * density) * (0.55 * style.membrane - grey)
+    grey += min(1.0, 1.6 * density) * (0.62 * style.membrane - grey)
     return grey
 
 

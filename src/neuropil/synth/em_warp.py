@@ -18,7 +18,7 @@ __all__ = ["GRID_NM", "WARP", "Grid", "grid_over", "lattice_point", "rotation", 
 
 GRID_NM = 24.0
 #: (wavelength, amplitude) in units of the neurite spacing. The amplitudes keep the gradient below one: no folds.
-WARP = np.array([[9.0, 1.5], [2.6, 0.32], [0.85, 0.07], [0.4, 0.018]])
+WARP = np.array([[9.0, 1.5], [2.6, 0.38], [0.85, 0.085], [0.4, 0.02]])
 
 
 class Grid(NamedTuple):

@@ -11,7 +11,7 @@ import pytest
 
 from neuropil.report.colours import ERROR_COLOURS
 from neuropil.report.mistakes import SPLIT, worst
-from neuropil.report.panels import painter, places, plane_rows, stack
+from neuropil.report.panels import painter, percent, places, plane_rows, stack
 from neuropil.report.scene import read_scene
 
 
@@ -83,3 +83,8 @@ def test_places_name_the_voxel_and_show_the_cut(full, small_look):
     # the neuron has one colour in the truth and two in the segmentation
     shown = pixels(split.segmentation.source)[..., :3].reshape(-1, 3).astype(int)
     assert np.ptp(shown - shown.mean(axis=1, keepdims=True), axis=0).max() > 20
+
+
+@pytest.mark.parametrize(("share", "text"), [(0.0, "0 %"), (0.0001, "< 1 %"), (0.666, "67 %"), (1.0, "100 %")])
+def test_small_shares_are_not_called_nothing(share, text):
+    assert percent(share) == text
