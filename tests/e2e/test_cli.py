@@ -94,7 +94,7 @@ def test_info_describes_images_and_labels(
     if flag:
         found = json.loads(stdout)
         assert found["kind"] == "labels"
-        assert found["voxel_size"] == [8, 8, 8]
+        assert found["voxel_size_nm"] == [8, 8, 8]
     else:
         assert "labels" in stdout
 

@@ -38,8 +38,8 @@ class EMPhantomConfig:
     mitochondria: float = 0.5  #: chance per trunk site of a mitochondrion, where no other is near
     synapses: float = 0.07  #: chance per site of a synapse
     # look
-    cytoplasm: float = 182.0
-    cytoplasm_spread: float = 19.0
+    cytoplasm: float = 184.0
+    cytoplasm_spread: float = 25.0
     texture: float = 10.0  #: granularity of the cytoplasm at 17 nm
     mottle: float = 15.0  #: and at 43 nm
     membrane: float = 88.0  #: grey at the middle of a cut membrane
@@ -100,8 +100,8 @@ class EMPhantomConfig:
         base = cls(
             shape=(20, 512, 512),
             voxel_size=(40.0, 4.0, 4.0),
-            cytoplasm=162.0,
-            cytoplasm_spread=13.0,
+            cytoplasm=168.0,
+            cytoplasm_spread=10.0,
             texture=32.0,
             mottle=11.0,
             membrane=30.0,

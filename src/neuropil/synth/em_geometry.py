@@ -22,6 +22,7 @@ FAR_NM = 90.0  #: distances to membranes are cut off here
 REACH = 0.6  #: neurons whose weighted distance exceeds the winner's by more (lattice units) are not looked at
 SHEET_REACH = 0.9  #: how far glial sheets spread from their process, lattice units
 SMOOTH = 0.3  #: rounding of a neuron's own joints, lattice units
+ROUND = 0.3  #: rounding of corners where three neurons meet, lattice units
 SHEET_NM = 17.0  #: half the thickness of a glial sheet
 MITO_MARGIN_NM = 22.0  #: cytoplasm between a mitochondrion and the membrane
 DENSITY_REACH, POOL_REACH = 0.42, 1.7  #: of a synaptic density, and of the vesicles behind it, lattice units
@@ -64,9 +65,9 @@ VESICLES = 7  #: nearness to a synapse of the own, 0 to 1
 
 # columns of a segment: start 0-2, vector 3-5, then
 _INV, _R, _DR, _F, _M, _DM, _AXIS, _WIDTH = 6, 7, 8, 9, 10, 11, 12, 13  # 1/length², radii, distance at tile centre
-# what `_rank` finds: weighted distances of the two nearest neurons and the nearest glia, distance to the own
+# what `_rank` finds: weighted distances of the three nearest neurons and the nearest glia, distance to the own
 # segments, to the own mitochondrion, and where along its nearest segment the voxel lies
-_F1, _F2, _FG, _CORE, _MITO, _T = 0, 1, 2, 3, 4, 5
+_F1, _F2, _F3, _FG, _CORE, _MITO, _T, _FOUND = 0, 1, 2, 3, 4, 5, 6, 7
 _NEAR1, _NEAR2, _NEARG, _NEARM = 0, 1, 2, 3  # and the segments that these belong to
 
 
@@ -211,7 +212,7 @@ def _rank(
     """Find the two neurons nearest to `u`, the nearest glia, and the own mitochondrion."""
     groups, group, glial = edges
     top, at = found
-    top[_F1], top[_F2], top[_FG], top[_MITO] = 1e9, 1e9, 1e9, 1e9
+    top[_F1], top[_F2], top[_F3], top[_FG], top[_MITO] = 1e9, 1e9, 1e9, 1e9, 1e9
     at[0], at[1], at[2], at[3] = -1, -1, -1, -1
     for i in range(groups):
         f, nearest, near, at_t, mito_d, mito = 1e9, 1e9, -1, 0.0, 1e9, -1
@@ -231,11 +232,13 @@ def _rank(
         if glial[i] and f < top[_FG]:
             top[_FG], at[_NEARG] = f, near
         if f < top[_F1]:
-            top[_F2], at[_NEAR2] = top[_F1], at[_NEAR1]
+            top[_F3], top[_F2], at[_NEAR2] = top[_F2], top[_F1], at[_NEAR1]
             top[_F1], at[_NEAR1] = f, near
             top[_CORE], top[_T], top[_MITO], at[_NEARM] = nearest, at_t, mito_d, mito
         elif f < top[_F2]:
-            top[_F2], at[_NEAR2] = f, near
+            top[_F3], top[_F2], at[_NEAR2] = top[_F2], f, near
+        elif f < top[_F3]:
+            top[_F3] = f
 
 
 @njit(cache=True, error_model="numpy", inline="always")
@@ -258,12 +261,16 @@ def _membrane(
 ) -> tuple[float, float]:
     """Distance (nm) to the border between the two nearest neurons, and its tilt."""
     top, at = found
-    if at[_NEAR2] < 0 or top[_F2] - top[_F1] > 1.5 * REACH:
+    lead = top[_F2] - top[_F1]
+    if at[_NEAR2] < 0 or lead > 1.5 * REACH:
         return FAR_NM, 0.0
+    mix = ROUND - (top[_F3] - top[_F2])
+    if mix > 0.0:  # where three meet, corners are round and the gap is wide
+        lead = max(0.0, lead - mix * mix * (0.25 / ROUND))
     az, ay, ax = _slope(seg, at[_NEAR1], u, jac)
     bz, by, bx = _slope(seg, at[_NEAR2], u, jac)
     norm = np.sqrt((bz - az) ** 2 + (by - ay) ** 2 + (bx - ax) ** 2)
-    return min(FAR_NM, (top[_F2] - top[_F1]) / max(norm, 0.5 / spacing_nm)), abs(bz - az) / max(norm, 1e-9)
+    return min(FAR_NM, lead / max(norm, 0.5 / spacing_nm)), abs(bz - az) / max(norm, 1e-9)
 
 
 @njit(cache=True, error_model="numpy")
@@ -318,7 +325,7 @@ def _part(spec: Spec, grid: Grid, table: tuple[Table, int, int], fields: Fields,
     near, groups, synapses = table
     low, high = bounds
     p, u, jac = np.empty(3), np.empty(3), np.empty((3, 3))
-    found = (np.empty(6), np.empty(4, np.int64))
+    found = (np.empty(_FOUND), np.empty(4, np.int64))
     edges = (groups, near.group, near.glial)
     rows = (near.seg, near.who, near.synapse, near.presynaptic, synapses)
     nm = (spec.spacing_nm, spec.core_nm)

@@ -24,24 +24,33 @@ Floats = NDArray[np.float64]
 def skeletons(config: EMPhantomConfig, box: Box) -> dict[int, Skeleton]:
     """Neuron id → skeleton within `box`; nodes in nm from the corner of voxel 0."""
     spec, grid, lattice = survey(config, box)
-    point_NC, parent, owner = _graph(lattice)
-    tissue = tissue_points(config.seed, config.spacing_nm, point_NC)
-    nodes, voxel = _imaged(tissue, spec, box)
-    inside = np.flatnonzero(((voxel >= box.start) & (voxel < box.stop)).all(axis=1))
+    usual = (lattice.claimed == 0) | (lattice.claimed > THICK_ROUNDS)
+    out = _grown(config, box, (spec, grid, lattice), usual)
+    # a thick neuron whose trunk passes outside is only seen by the sites that thicken it
+    others = ~np.isin(lattice.owner, list(out))
+    out.update(_grown(config, box, (spec, grid, lattice), others))
+    return dict(sorted(out.items()))
+
+
+def _grown(
+    config: EMPhantomConfig, box: Box, tissue: tuple[Spec, Grid, Patch], wanted_DHW: NDArray[np.bool_]
+) -> dict[int, Skeleton]:
+    """Skeletons of the wanted sites and of those that join them to their trunks."""
+    spec, grid, lattice = tissue
+    point_NC, parent, owner = _graph(lattice, wanted_DHW)
+    nodes, voxel = _imaged(tissue_points(config.seed, config.spacing_nm, point_NC), spec, box)
+    within = ((voxel >= box.start) & (voxel < box.stop)).all(axis=1)
+    inside = np.flatnonzero(within)
     found, radius = _look_up(spec, grid, lattice, voxel[inside], empty_fields((1, 1, 1)))
-    kept = np.zeros(len(nodes), bool)
+    kept, radii = np.zeros(len(nodes), bool), np.zeros(len(nodes))
     kept[inside] = found == owner[inside]
-    radii = np.zeros(len(nodes))
     radii[inside] = radius
-    within = np.zeros(len(nodes), bool)
-    within[inside] = True
-    parent = _reconnected(parent, kept, within)
-    return _split(np.flatnonzero(kept), (nodes, radii, parent, owner))
+    return _split(np.flatnonzero(kept), (nodes, radii, _reconnected(parent, kept, within), owner))
 
 
-def _graph(lattice: Patch) -> tuple[Floats, Ints, Ints]:
-    """Nodes along all segments worth a skeleton: (N, 3) lattice points, parents, owners. Parents come first."""
-    kept = (lattice.owner > 0) & ((lattice.claimed == 0) | (lattice.claimed > THICK_ROUNDS))
+def _graph(lattice: Patch, wanted_DHW: NDArray[np.bool_]) -> tuple[Floats, Ints, Ints]:
+    """Nodes along all segments worth a skeleton: (N, 3) lattice points, parents, owners."""
+    worth = ((lattice.owner > 0) & wanted_DHW).ravel()
     at = np.argwhere(lattice.owner > 0)
     shape = np.array(lattice.owner.shape)
     flat = np.ravel_multi_index(tuple(at.T), tuple(shape))
@@ -49,7 +58,6 @@ def _graph(lattice: Patch) -> tuple[Floats, Ints, Ints]:
     up = at + STEPS[code]
     known = ((up >= 0) & (up < shape)).all(axis=1)
     up_flat = np.where(known, np.ravel_multi_index(tuple(np.clip(up, 0, shape - 1).T), tuple(shape)), -1)
-    worth = kept.ravel()
     frontier = up_flat[worth[flat] & known]
     parent_of = np.full(lattice.owner.size, -1)
     parent_of[flat] = up_flat

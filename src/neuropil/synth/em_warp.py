@@ -18,7 +18,7 @@ __all__ = ["GRID_NM", "WARP", "Grid", "grid_over", "lattice_point", "rotation", 
 
 GRID_NM = 24.0
 #: (wavelength, amplitude) in units of the neurite spacing. The amplitudes keep the gradient below one: no folds.
-WARP = np.array([[9.0, 1.5], [2.6, 0.38], [0.85, 0.085], [0.4, 0.02]])
+WARP = np.array([[9.0, 1.5], [2.6, 0.38], [0.85, 0.1], [0.4, 0.024]])
 
 
 class Grid(NamedTuple):
@@ -118,10 +118,15 @@ def _invert(
         for c in range(3):
             straight[c] = turn[0, c] * target_NC[n, 0] + turn[1, c] * target_NC[n, 1] + turn[2, c] * target_NC[n, 2]
             p[c] = straight[c]
-        for _ in range(60):
+        for _ in range(200):
             _displaced(seed, octaves, p, moved)
+            error = 0.0
             for c in range(3):
-                p[c] += 0.7 * (straight[c] - moved[c])
+                step = 0.7 * (straight[c] - moved[c])
+                p[c] += step
+                error = max(error, abs(step))
+            if error < 1e-4:
+                break
         out[n] = p
     return out
 
