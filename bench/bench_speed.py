@@ -2,8 +2,8 @@
 
     python bench/bench_speed.py
 
-Both networks see crops of 32 x 160 x 160 at 40 x 4 x 4 nm. The UNETR runs as published (fp32, default memory format) and,
-for fairness, also under the precision and memory format that ours uses. Writes docs/results/speed.json.
+Both networks see crops of 32 x 160 x 160 at 40 x 4 x 4 nm. The UNETR runs as published (fp32, default memory format)
+and, for fairness, also under the precision and memory format that ours uses. Writes docs/results/speed.json.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from reference_unetr import CROP, ReferenceUNETR
 from torch import nn
 
 from neuropil.config import load_config
@@ -23,6 +22,7 @@ from neuropil.models import build_model
 from neuropil.training.engine import keep_heap
 from neuropil.training.losses import affinity_loss
 from neuropil.versions import versions
+from reference_unetr import CROP, ReferenceUNETR
 
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "speed.json"
 VOXELS = CROP[0] * CROP[1] * CROP[2]

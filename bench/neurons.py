@@ -5,8 +5,8 @@
     NEUROPIL_DATA=... python bench/neurons.py isbi2012 --budget 20m --seeds 0 1 2
     python bench/neurons.py table
 
-Resumable: runs lie under runs/bench, finished seeds are kept in docs/results/neurons_<experiment>.json. The threshold of
-each run is calibrated on slabs held back of its training volumes; the test volume is opened only to be scored.
+Resumable: runs lie under runs/bench, finished seeds are kept in docs/results/neurons_<experiment>.json. The threshold
+of each run is calibrated on slabs held back of its training volumes; the test volume is opened only to be scored.
 """
 
 from __future__ import annotations
@@ -168,9 +168,8 @@ def main() -> None:
         if any(r["seed"] == seed for r in known):
             continue
         known.append(run_seed(arguments.experiment, experiment, seed, budget, arguments.set))
-        command = (
-            f"python bench/neurons.py {arguments.experiment} --budget {arguments.budget} --seeds "
-            + " ".join(str(r["seed"]) for r in known)
+        command = f"python bench/neurons.py {arguments.experiment} --budget {arguments.budget} --seeds " + " ".join(
+            str(r["seed"]) for r in known
         )
         machine = {"cores": os.cpu_count(), "memory_gb": round(psutil.virtual_memory().total / 2**30)}
         path.write_text(

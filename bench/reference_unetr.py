@@ -42,7 +42,13 @@ class ReferenceUNETR(nn.Module):
         tokens = (CROP[0] // PATCH[0]) * (CROP[1] // PATCH[1]) * (CROP[2] // PATCH[2])
         self.embed = nn.Conv3d(1, dim, PATCH, stride=PATCH)
         self.position = nn.Parameter(torch.zeros(1, tokens, dim))
-        layer = {"dim_feedforward": 4 * dim, "dropout": 0.0, "activation": "gelu", "batch_first": True, "norm_first": True}
+        layer = {
+            "dim_feedforward": 4 * dim,
+            "dropout": 0.0,
+            "activation": "gelu",
+            "batch_first": True,
+            "norm_first": True,
+        }
         self.blocks = nn.ModuleList(nn.TransformerEncoderLayer(dim, heads, **layer) for _ in range(depth))
         self.stem = _Block(1, f)
         # strides of the skips: (1,2,2), (1,4,4), (2,8,8); the bottom is (4,16,16)

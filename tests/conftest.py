@@ -14,7 +14,6 @@ from neuropil.synth.em import EMPhantom
 from neuropil.synth.em_config import EMPhantomConfig
 from neuropil.volume import Volume
 
-
 # examples are bounded in number; a busy machine must not decide a test
 settings.register_profile("neuropil", deadline=None)
 settings.load_profile("neuropil")

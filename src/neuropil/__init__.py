@@ -1,8 +1,8 @@
 """neuropil: label neurons in microscope volumes with few labels.
 
 The verbs of the command line are the functions of `neuropil.api`; the names below are resolved on first use, so that
-`import neuropil` is quick and does not import torch. No room of the package may bear the name of a verb listed here: the
-room would take the verb's place as soon as it is imported (hence `training`, not `train`).
+`import neuropil` is quick and does not import torch. No room of the package may bear the name of a verb listed here:
+the room would take the verb's place as soon as it is imported (hence `training`, not `train`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PUBLIC = {
     "train": "api",
 }
 
-__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
+__all__ = ["__version__", *_PUBLIC]
 
 if TYPE_CHECKING:
     from neuropil.affinities import Affinities

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -22,8 +22,8 @@ from neuropil.volume import Volume, open_volume, require_kind, require_same_grid
 if TYPE_CHECKING:
     from neuropil.training.checkpoint import Run
 
-VolumeLike = Volume | str | os.PathLike[str]
-RunLike = "Run | str | os.PathLike[str]"
+VolumeLike: TypeAlias = Volume | str | os.PathLike[str]
+RunLike: TypeAlias = "Run | str | os.PathLike[str]"
 
 __all__ = ["demo", "doctor", "evaluate", "info", "predict", "report", "segment", "train"]
 
@@ -123,14 +123,15 @@ def predict(
         uint8, 255 = surely one object, with their offsets.
     """
     from neuropil.infer.predict import predict_volume
-    from neuropil.training.fit import network_stride, predict_settings
+    from neuropil.infer.settings import predict_settings
+    from neuropil.models import network_stride
 
     opened = _run(run)
     config = override(opened.config, set)
     image = require_kind(_opened(volume, voxel_size), "image")
     _check_voxel_size(opened, image)
     normaliser = _fit_normaliser(image, config)
-    settings = predict_settings(config, network_stride(config, opened.voxel_size))
+    settings = predict_settings(config, network_stride(config.model, opened.voxel_size))
     model = opened.load_model(settings.device)
     target = None
     if out is not None:
@@ -147,8 +148,9 @@ def predict(
         result = predict_volume(
             model, image, offsets=opened.offsets, normalise=normaliser, settings=settings, out=target, progress=progress
         )
-    if target is not None:
-        return Affinities(finished(target, out), opened.offsets)
+    if out is not None and isinstance(result, Volume):
+        return Affinities(finished(result, out), opened.offsets)
+    assert isinstance(result, np.ndarray)
     array = Volume(result, image.voxel_size, image.offset, "czyx", "affinities", name="prediction")
     return Affinities(array, opened.offsets)
 

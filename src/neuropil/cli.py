@@ -106,9 +106,7 @@ def segment(
     """Segment a volume into neurons, with a trained run or from affinities."""
     from neuropil import api
 
-    labels = api.segment(
-        source, volume, out, voxel_size=_voxel_size(voxel_size), set=set_ or [], overwrite=overwrite
-    )
+    labels = api.segment(source, volume, out, voxel_size=_voxel_size(voxel_size), set=set_ or [], overwrite=overwrite)
     if report is not None:
         runs = [source] if volume is not None else []
         api.report(runs, report, image=volume, segmentation=labels, voxel_size=_voxel_size(voxel_size))

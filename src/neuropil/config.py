@@ -94,7 +94,9 @@ class ModelConfig(Settings):
     channels: tuple[int, ...] = (16, 32, 64, 96)
     blocks: int = Field(1, ge=1, description="residual blocks a level")
     norm: Literal["group", "instance", "none"] = "group"
-    offsets: tuple[Offset, ...] | None = Field(None, description="affinity steps; chosen from the voxel size when empty")
+    offsets: tuple[Offset, ...] | None = Field(
+        None, description="affinity steps; chosen from the voxel size when empty"
+    )
 
 
 class TrainConfig(Settings):
@@ -135,10 +137,10 @@ class FragmentsConfig(Settings):
     """From affinities to fragments; by ascent on a landscape of bounded distance, or by the classic flooding."""
 
     method: Literal["ascent", "watershed"] = Field("ascent", description="'watershed' floods and depends on the block")
-    boundary: float = Field(0.4, gt=0, lt=1, description="cut evidence from which a voxel is boundary")
+    boundary: float = Field(0.3, gt=0, lt=1, description="cut evidence from which a voxel is boundary")
     worst_edge: float = Field(0.0, ge=0, le=1, description="share of the worst edge in the cut evidence; rest: mean")
-    radius_nm: float = Field(96.0, gt=0, description="distances to the boundary end here; beyond, all is one core")
-    sigma_nm: float = Field(8.0, ge=0, description="Gaussian that smooths the distance")
+    radius_nm: float = Field(128.0, gt=0, description="distances to the boundary end here; beyond, all is one core")
+    sigma_nm: float = Field(6.0, ge=0, description="Gaussian that smooths the distance")
     slope_nm: float = Field(16.0, ge=0, description="distance that a wholly cut voxel counts as lower")
     link: float = Field(0.0, ge=0, lt=1, description="no link crosses an edge below this affinity")
     background: float = Field(0.0, ge=0, lt=1, description="a voxel all of whose edges are below is background")

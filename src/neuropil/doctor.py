@@ -56,11 +56,12 @@ def _devices() -> dict[str, Any]:
         return {}
     import torch
 
-    bf16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    from neuropil.infer.devices import cpu_has_bf16
+
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "gpus": gpus or "none (training and prediction run on the CPU)",
-        "cpu_bf16": bool(bf16),
+        "cpu_bf16": cpu_has_bf16(),
         "cpu_conv_gflops": round(_convolution_speed()),
     }
 
@@ -69,8 +70,9 @@ def _convolution_speed() -> float:
     """GFLOP/s of a 32-channel 3x3x3 convolution, the bulk of the default network's work."""
     import torch
 
-    bf16 = torch.ops.mkldnn._is_mkldnn_bf16_supported() if torch.backends.mkldnn.is_available() else False
-    layer = torch.nn.Conv3d(32, 32, 3, padding=1).to(torch.bfloat16 if bf16 else torch.float32)
+    from neuropil.infer.devices import cpu_has_bf16
+
+    layer = torch.nn.Conv3d(32, 32, 3, padding=1).to(torch.bfloat16 if cpu_has_bf16() else torch.float32)
     x = torch.zeros(1, 32, 32, 32, 32, dtype=layer.weight.dtype).to(memory_format=torch.channels_last_3d)
     layer = layer.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     with torch.inference_mode():

@@ -6,13 +6,10 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-
 from neuropil.errors import GeometryError
 
 Int3 = tuple[int, int, int]
 Float3 = tuple[float, float, float]
-
-
 
 
 def same_voxel_size(a: Float3, b: Float3) -> bool:

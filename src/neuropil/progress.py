@@ -52,9 +52,7 @@ class Progress:
                 console=Console(stderr=True),
             )
             self._bar.start()
-            self._task = self._bar.add_task(
-                self._title, total=self._total, completed=self._done, rate="", note=""
-            )
+            self._task = self._bar.add_task(self._title, total=self._total, completed=self._done, rate="", note="")
         return self
 
     def __exit__(

@@ -13,7 +13,19 @@ SRC = Path(__file__).parents[2] / "src" / "neuropil"
 FILES = sorted(SRC.rglob("*.py"))
 
 #: Room or file → what it may import of ours. Deferred and type-only imports count too.
-CORE = {"errors", "geometry", "lazy", "volume", "affinities", "skeleton", "config", "registry", "progress", "plan", "versions"}
+CORE = {
+    "errors",
+    "geometry",
+    "lazy",
+    "volume",
+    "affinities",
+    "skeleton",
+    "config",
+    "registry",
+    "progress",
+    "plan",
+    "versions",
+}
 MAY = {
     "errors": set(),
     "geometry": {"errors"},
@@ -36,7 +48,7 @@ MAY = {
     "report": CORE | {"io", "metrics"},
     # a run is validated by the segmentation score, so training stands above prediction, decoding and scoring
     "training": CORE | {"models", "data", "infer", "post", "metrics"},
-    "doctor": CORE,
+    "doctor": CORE | {"infer"},
     "outputs": CORE | {"io", "training"},
     "pages": CORE | {"report", "training"},
     "api": CORE
@@ -101,12 +113,22 @@ def _is_command(node: ast.FunctionDef) -> bool:
 
 
 def test_import_is_quick_and_without_torch() -> None:
-    code = "import sys, neuropil; sys.exit(any(m in sys.modules for m in ('torch', 'numba', 'tensorstore', 'pydantic')))"
+    code = (
+        "import sys, neuropil; sys.exit(any(m in sys.modules for m in ('torch', 'numba', 'tensorstore', 'pydantic')))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_help_does_not_import_torch() -> None:
     code = "import sys, neuropil.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_predicting_does_not_import_the_training_engine() -> None:
+    code = (
+        "import sys, neuropil.api, neuropil.infer.settings, neuropil.training.checkpoint, neuropil.models;"
+        "sys.exit('lightning_fabric' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -44,9 +44,7 @@ def test_the_road_from_volume_to_report(
     assert (stored.kind, stored.axes, stored.voxel_size) == ("affinities", "czyx", (8, 8, 8))
     assert len(stored.attrs["offsets"]) == 9
     page = tmp_path / "report.html"
-    code, stdout, stderr = run(
-        capsys, "segment", out, raw, "--out", tmp_path / "seg.zarr", "--report", page, "--json"
-    )
+    code, stdout, stderr = run(capsys, "segment", out, raw, "--out", tmp_path / "seg.zarr", "--report", page, "--json")
     assert code == 0, stderr
     assert json.loads(stdout)["objects"] == int(open_volume(tmp_path / "seg.zarr").numpy().max())
     assert "<html" in page.read_text()
@@ -119,8 +117,14 @@ def test_doctor_is_healthy_here(capsys: pytest.CaptureFixture[str]) -> None:
         (["predict", "{run}", "{h5}:labels", "--out", "{tmp}/a.zarr"], "image"),
         (["predict", "{run}", "{h5}:raw", "--voxel-size", "40,4,4", "--out", "{tmp}/a.zarr"], "voxel size"),
         (["predict", "{tmp}", "{h5}:raw", "--out", "{tmp}/a.zarr"], "run.json"),
-        (["train", "--image", "{h5}:raw", "--labels", "{h5}:labels", "--out", "{tmp}/r", "--recipe", "em"], "em_neurons"),
-        (["train", "--image", "{h5}:raw", "--labels", "{h5}:labels", "--out", "{tmp}/r", "--set", "train.stps=3"], "steps"),
+        (
+            ["train", "--image", "{h5}:raw", "--labels", "{h5}:labels", "--out", "{tmp}/r", "--recipe", "em"],
+            "em_neurons",
+        ),
+        (
+            ["train", "--image", "{h5}:raw", "--labels", "{h5}:labels", "--out", "{tmp}/r", "--set", "train.stps=3"],
+            "steps",
+        ),
         (["train", "--image", "{h5}:raw", "--labels", "{h5}:labels", "--out", "{tmp}/r", "--budget", "soon"], "30m"),
         (["evaluate", "{h5}:labels", "{h5}:labels", "--task", "stars"], "neurons"),
         (["evaluate", "{h5}:labels", "{h5}:labels", "--convention", "mine"], "cremi"),

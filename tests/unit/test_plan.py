@@ -32,7 +32,9 @@ def test_resolving_fills_what_is_empty_and_keeps_what_is_set() -> None:
     assert free.predict.tile == (96, 96, 96)
     assert free.model.offsets == default_offsets((8, 8, 8))
     fixed = resolved(
-        load_config("em_neurons", ["data.crop=[8,8,8]", "model.offsets=[[-1,0,0],[0,-1,0],[0,0,-1]]"]), (8, 8, 8), (8, 8, 8)
+        load_config("em_neurons", ["data.crop=[8,8,8]", "model.offsets=[[-1,0,0],[0,-1,0],[0,0,-1]]"]),
+        (8, 8, 8),
+        (8, 8, 8),
     )
     assert fixed.data.crop == (8, 8, 8)
     assert len(fixed.model.offsets or ()) == 3

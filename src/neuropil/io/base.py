@@ -122,7 +122,11 @@ def require_new(path: Path) -> None:
         If `path` exists, or its folder does not.
     """
     if path.exists():
-        raise VolumeError(f"'{path}' exists already", "a new name", "choose another name, remove it first, or give --overwrite to a command that has it")
+        raise VolumeError(
+            f"'{path}' exists already",
+            "a new name",
+            "choose another name, remove it first, or give --overwrite to a command that has it",
+        )
     if not path.absolute().parent.is_dir():
         raise VolumeError(f"folder '{path.absolute().parent}' does not exist", "an existing folder", "create it")
 

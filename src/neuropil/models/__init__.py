@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from neuropil.config import ModelConfig
-from neuropil.geometry import Float3
+from neuropil.geometry import Float3, Int3
 from neuropil.registry import ENCODERS
 
 if TYPE_CHECKING:
@@ -31,3 +31,9 @@ def build_model(config: ModelConfig, voxel_size: Float3, outputs: int) -> nn.Mod
         voxel_size, outputs, config.channels, blocks=config.blocks, norm_kind=config.norm
     )
     return model
+
+
+def network_stride(config: ModelConfig, voxel_size: Float3) -> Int3:
+    """What extents of crops and tiles must be multiples of, z, y, x."""
+    z, y, x = build_model(config, voxel_size, 1).stride  # type: ignore[misc]
+    return int(z), int(y), int(x)

@@ -59,7 +59,7 @@ class ResUNet(nn.Module):
     channels
         Width of each level, finest first.
     blocks
-        Residual blocks a level, in the encoder and in the decoder (full resolution always has just one, in the decoder).
+        Residual blocks a level, in the encoder and in the decoder (full resolution has just one, in the decoder).
     norm_kind
         "group", "instance" or "none".
     """
@@ -73,7 +73,9 @@ class ResUNet(nn.Module):
         self.levels = plan_levels(voxel_size, len(channels))
         self.stride = self.levels[-1].stride
         first = self.levels[0]
-        self.stem = nn.Sequential(conv(1, channels[0], (first.kernel[0], 3, 3)), norm(norm_kind, channels[0]), nn.ReLU())
+        self.stem = nn.Sequential(
+            conv(1, channels[0], (first.kernel[0], 3, 3)), norm(norm_kind, channels[0]), nn.ReLU()
+        )
         self.downs, self.encoders = nn.ModuleList(), nn.ModuleList()
         self.ups, self.merges, self.decoders = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         for upper, width, level in zip(channels, channels[1:], self.levels[1:], strict=False):

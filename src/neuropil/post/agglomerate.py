@@ -104,8 +104,6 @@ def hierarchy(
     """Fragments, contacts and merge tree of a volume; see `segment` for the arguments and errors."""
     aff = biased(as_bytes(aff_CZYX, offsets), config.bias)
     fragments, _ = label_fragments(nearest_edges(aff, offsets), voxel_size, config.fragments)
-    graph = region_graph(
-        fragments, aff, offsets, histograms=config.score == "quantile", long_range=config.long_range
-    )
+    graph = region_graph(fragments, aff, offsets, histograms=config.score == "quantile", long_range=config.long_range)
     tree = merge_tree(graph, Rule(config.score, config.quantile, config.contact))
     return Hierarchy(fragments, graph, tree, config.min_size)

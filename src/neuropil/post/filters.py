@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuropil.errors import ConfigError
+from neuropil.post.ascent import root_of
 from neuropil.post.graph import RegionGraph
 
 
@@ -93,26 +94,18 @@ def biased(aff_CZYX: npt.NDArray[np.uint8], bias: Sequence[float]) -> npt.NDArra
 
 
 @numba.njit(cache=True, nogil=True)
-def _find_root(parent, v):  # type: ignore[no-untyped-def]
-    while parent[v] != v:
-        parent[v] = parent[parent[v]]
-        v = parent[v]
-    return v
-
-
-@numba.njit(cache=True, nogil=True)
 def _join_small(contacts, sizes, min_size):  # type: ignore[no-untyped-def]
     """Object that each object ends in, 0 for those that stay too small."""
     parent, total = np.arange(sizes.size), sizes.copy()
     for i in range(contacts.shape[0]):
-        a, b = _find_root(parent, contacts[i, 0]), _find_root(parent, contacts[i, 1])
+        a, b = root_of(parent, contacts[i, 0]), root_of(parent, contacts[i, 1])
         if a != b and min(total[a], total[b]) < min_size:
             low, high = min(a, b), max(a, b)
             parent[high] = low
             total[low] += total[high]
     out = np.zeros(sizes.size, np.int64)
     for v in range(1, sizes.size):
-        root = _find_root(parent, v)
+        root = root_of(parent, v)
         if total[root] >= min_size:
             out[v] = root
     return out

@@ -16,8 +16,7 @@ import numpy.typing as npt
 from neuropil.affinities import as_offsets
 from neuropil.errors import InputError
 from neuropil.post.fragments import as_bytes
-
-EMPTY = -1
+from neuropil.post.tables import EMPTY, new_table, slot
 
 
 @dataclass(frozen=True)
@@ -145,29 +144,12 @@ def _histograms(
     return starts, bins, tallies
 
 
-def new_table(slots: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """An empty hash table (keys, values); the number of slots is a power of two."""
-    return np.full(slots, EMPTY, np.int64), np.empty(slots, np.int64)
-
-
-@numba.njit(cache=True, nogil=True, inline="always")
-def _slot(keys, key):  # type: ignore[no-untyped-def]
-    """Where a key stands, or the empty slot where it belongs."""
-    mask = keys.size - 1
-    # the product mixes both ids into its high bits, which are folded down
-    mixed = key * np.int64(-7046029254386353131)
-    i = (mixed ^ (mixed >> 32)) & mask
-    while keys[i] != key and keys[i] != -1:
-        i = (i + 1) & mask
-    return i
-
-
 @numba.njit(cache=True, nogil=True)
 def _grown(keys, values):  # type: ignore[no-untyped-def]
     new_keys, new_values = np.full(keys.size * 2, -1, np.int64), np.empty(keys.size * 2, np.int64)
     for i in range(keys.size):
         if keys[i] != -1:
-            j = _slot(new_keys, keys[i])
+            j = slot(new_keys, keys[i])
             new_keys[j], new_values[j] = keys[i], values[i]
     return new_keys, new_values
 
@@ -210,7 +192,7 @@ def _collect_row(rows, table, stats, used, grow):  # type: ignore[no-untyped-def
             continue
         if a != last_a or b != last_b:
             key = (np.int64(min(a, b)) << 32) | np.int64(max(a, b))
-            i = _slot(keys, key)
+            i = slot(keys, key)
             if keys[i] == -1:
                 if not grow:
                     continue
@@ -244,7 +226,7 @@ def _scatter_row(rows, table, out):  # type: ignore[no-untyped-def]
         if a == b or a == 0 or b == 0:
             continue
         key = (np.int64(min(a, b)) << 32) | np.int64(max(a, b))
-        i = _slot(keys, key)
+        i = slot(keys, key)
         if keys[i] == key:
             e = rank[numbers[i]]
             values[fill[e]] = aff[x]

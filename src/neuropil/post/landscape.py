@@ -68,9 +68,7 @@ class Landscape:
         return z, y, x
 
 
-def landscape(
-    voxel_size: Float3, *, radius_nm: float, sigma_nm: float, levels: Float3, sectionwise: bool
-) -> Landscape:
+def landscape(voxel_size: Float3, *, radius_nm: float, sigma_nm: float, levels: Float3, sectionwise: bool) -> Landscape:
     """Turn lengths in nm into the integers of a `Landscape`.
 
     Parameters
@@ -103,9 +101,7 @@ def landscape(
         worst=round(16 * worst),
         weights=(0 if sectionwise else z, y, x),
         cap=round(SQUARE * (radius_nm / finest) ** 2),
-        taps=tuple(
-            _gaussian(0.0 if sectionwise and axis == 0 else sigma_nm / v) for axis, v in enumerate(voxel_size)
-        ),
+        taps=tuple(_gaussian(0.0 if sectionwise and axis == 0 else sigma_nm / v) for axis, v in enumerate(voxel_size)),
         slope=slope_nm / finest * UNIT / CUT,
     )
 

@@ -15,8 +15,7 @@ import numpy.typing as npt
 
 from neuropil.errors import InputError
 from neuropil.post.graph import RegionGraph
-
-GONE = -2  #: a deleted slot of the hash table
+from neuropil.post.tables import GONE, append, find, put
 
 
 @dataclass(frozen=True)
@@ -179,34 +178,6 @@ def _drop_first(heap, size):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _find(keys, a, b):  # type: ignore[no-untyped-def]
-    """(slot of the pair or -1, first slot where it could be put)."""
-    key = (np.int64(min(a, b)) << 32) | np.int64(max(a, b))
-    mask = keys.size - 1
-    mixed = key * np.int64(-7046029254386353131)
-    i = (mixed ^ (mixed >> 32)) & mask
-    free = np.int64(-1)
-    while keys[i] != -1:
-        if keys[i] == key:
-            return i, i
-        if keys[i] == GONE and free < 0:
-            free = i
-        i = (i + 1) & mask
-    return np.int64(-1), i if free < 0 else free
-
-
-@numba.njit(cache=True, nogil=True)
-def _put(keys, values, pair, edge):  # type: ignore[no-untyped-def]
-    """Store an edge under its pair; returns 1 if an unused slot was taken."""
-    a, b = pair
-    _, i = _find(keys, a, b)
-    fresh = 1 if keys[i] == -1 else 0
-    keys[i] = (np.int64(min(a, b)) << 32) | np.int64(max(a, b))
-    values[i] = edge
-    return fresh
-
-
-@numba.njit(cache=True, nogil=True)
 def _score(e, stats, runs, rule):  # type: ignore[no-untyped-def]
     """Score of a contact: (adjusted) mean, or the lowest value that `quantile` of its voxel edges do not exceed."""
     sums, counts = stats
@@ -267,20 +238,8 @@ def _rehashed(keys, ends, alive):  # type: ignore[no-untyped-def]
     used = 0
     for e in range(ends.shape[0]):
         if alive[e]:
-            used += _put(new_keys, new_values, (ends[e, 0], ends[e, 1]), e)
+            used += put(new_keys, new_values, (ends[e, 0], ends[e, 1]), e)
     return new_keys, new_values, used
-
-
-@numba.njit(cache=True, nogil=True)
-def _append(lists, region, half):  # type: ignore[no-untyped-def]
-    head, tail, after, degree = lists
-    after[half] = -1
-    if head[region] < 0:
-        head[region] = half
-    else:
-        after[tail[region]] = half
-    tail[region] = half
-    degree[region] += 1
 
 
 @numba.njit(cache=True, nogil=True)
@@ -290,7 +249,7 @@ def _lists(ends, nodes):  # type: ignore[no-untyped-def]
     lists = (head, tail, np.full(2 * ends.shape[0], -1, np.int32), np.zeros(nodes + 1, np.int32))
     for e in range(ends.shape[0]):
         for s in range(2):
-            _append(lists, ends[e, s], 2 * e + s)
+            append(lists, ends[e, s], 2 * e + s)
     return lists
 
 
@@ -304,17 +263,17 @@ def _moved(half, big, contacts, table, lists):  # type: ignore[no-untyped-def]
     keys, values = table
     f, side = half >> 1, half & 1
     other = ends[f, 1 - side]
-    old, _ = _find(keys, ends[f, side], other)
+    old, _ = find(keys, ends[f, side], other)
     keys[old] = GONE
-    twin, _ = _find(keys, big, other)
+    twin, _ = find(keys, big, other)
     ends[f, side] = big
     if twin < 0:
-        _append(lists, big, half)
-        return f, -1, _put(keys, values, (big, other), f)
+        append(lists, big, half)
+        return f, -1, put(keys, values, (big, other), f)
     kept, gone = min(f, values[twin]), max(f, values[twin])
     if kept == f:
         values[twin] = f
-        _append(lists, big, half)
+        append(lists, big, half)
     alive[gone] = False
     return kept, gone, 0
 

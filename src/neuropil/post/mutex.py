@@ -1,8 +1,8 @@
 """Mutex watershed: nearest affinities attract, long-range ones repel, the surest evidence is heard first.
 
 Order of edges: weight (the affinity of an attractive edge, 255 minus it of a repulsive one) from high to low; equal
-weights by channel, attractive ones first, then by voxel. The order is total, so the answer is unique. It is also global:
-a chain of decisions may cross the whole volume, so no bounded halo makes blocks agree exactly with the whole.
+weights by channel, attractive ones first, then by voxel. The order is total, so the answer is unique. It is also
+global: a chain of decisions may cross the whole volume, so no bounded halo makes blocks agree exactly with the whole.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from neuropil.affinities import as_offsets
 from neuropil.config import SegmentConfig
 from neuropil.errors import InputError
 from neuropil.geometry import Float3
+from neuropil.post.ascent import root_of
 from neuropil.post.filters import biased, join_small, looked_up
 from neuropil.post.fragments import as_bytes, label_fragments_of, nearest_edges, tissue
 from neuropil.post.graph import region_graph
-from neuropil.post.merging import GONE, _append, _find, _put
+from neuropil.post.tables import GONE, append, find, put
 
 CHUNK = 1 << 15  #: edges between two looks at whether the tables are large enough
 
@@ -93,7 +94,7 @@ def _mutex_labels(
     edges = np.empty(int(tally.sum()), np.uint32)
     for rank, c in enumerate(channels):
         _sort_weights(aff[c], steps[c], inside, (bool(near[c]), strides), (first, edges, rank))
-    _, Z, Y, X = aff.shape
+    _, _, Y, X = aff.shape
     jumps = (steps[channels] * np.array([Y * X, X, 1])).sum(1)
     parent = _partition(edges, jumps, int(near.sum()), inside.size)
     return label_fragments_of(parent, inside)
@@ -127,7 +128,7 @@ def _tally_weights(aff, step, inside, kind, tally):  # type: ignore[no-untyped-d
 
 @numba.njit(cache=True, nogil=True)
 def _sort_weights(aff, step, inside, kind, out):  # type: ignore[no-untyped-def]
-    """Put the edges of one channel behind those of their weight that are there already; edge = rank * voxels + voxel."""
+    """Put the edges of one channel behind those of their weight already there; edge = rank * voxels + voxel."""
     attractive, strides = kind
     first, edges, rank = out
     Z, Y, X = aff.shape
@@ -147,14 +148,6 @@ def _sort_weights(aff, step, inside, kind, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _find_root(parent, v):  # type: ignore[no-untyped-def]
-    while parent[v] != v:
-        parent[v] = parent[parent[v]]
-        v = parent[v]
-    return v
-
-
-@numba.njit(cache=True, nogil=True)
 def _partition(edges, jumps, attractive, voxels):  # type: ignore[no-untyped-def]
     """Run through all edges; returns the forest of the voxels."""
     parent = np.arange(voxels).astype(np.int32)
@@ -170,7 +163,10 @@ def _partition(edges, jumps, attractive, voxels):  # type: ignore[no-untyped-def
                 (ends, alive, after), (head, tail, degree), made, need
             )
         at, made, used, need = _run(
-            (edges, jumps, attractive), parent, (head, tail, after, degree), (ends, alive, keys, values),
+            (edges, jumps, attractive),
+            parent,
+            (head, tail, after, degree),
+            (ends, alive, keys, values),
             (at, made, used),
         )
     return parent
@@ -179,13 +175,17 @@ def _partition(edges, jumps, attractive, voxels):  # type: ignore[no-untyped-def
 @numba.njit(cache=True, nogil=True)
 def _renewed(records, lists, made, need):  # type: ignore[no-untyped-def]
     """Drop the dead exclusions, and make room for as many again."""
-    ends, alive, after = records
+    ends, alive, _ = records
     head, tail, degree = lists
     live = 0
     for m in range(made):
         live += alive[m]
     room = 2 * live + 4 * CHUNK
-    new_ends, new_alive, new_after = np.empty((room, 2), np.int32), np.zeros(room, np.bool_), np.empty(2 * room, np.int32)
+    new_ends, new_alive, new_after = (
+        np.empty((room, 2), np.int32),
+        np.zeros(room, np.bool_),
+        np.empty(2 * room, np.int32),
+    )
     slots = 1 << int(np.ceil(np.log2(4.0 * (room + need))))
     keys, values = np.full(slots, -1, np.int64), np.empty(slots, np.int32)
     for m in range(made):
@@ -197,9 +197,9 @@ def _renewed(records, lists, made, need):  # type: ignore[no-untyped-def]
     for m in range(made):
         if alive[m]:
             new_ends[now, 0], new_ends[now, 1], new_alive[now] = ends[m, 0], ends[m, 1], True
-            used += _put(keys, values, (ends[m, 0], ends[m, 1]), now)
+            used += put(keys, values, (ends[m, 0], ends[m, 1]), now)
             for s in range(2):
-                _append((head, tail, new_after, degree), ends[m, s], 2 * now + s)
+                append((head, tail, new_after, degree), ends[m, s], 2 * now + s)
             now += 1
     return new_ends, new_alive, new_after, keys, values, now, used
 
@@ -216,11 +216,11 @@ def _run(work, parent, lists, exclusions, state):  # type: ignore[no-untyped-def
         edge = np.int64(edges[at])
         channel = edge // voxels
         v = edge - channel * voxels
-        a, b = _find_root(parent, v), _find_root(parent, v + jumps[channel])
+        a, b = root_of(parent, v), root_of(parent, v + jumps[channel])
         if a != b:
             apart = np.int64(-1)
             if head[a] >= 0 and head[b] >= 0:
-                apart, _ = _find(keys, a, b)
+                apart, _ = find(keys, a, b)
             if channel < attractive:
                 if apart < 0:
                     small, big = (a, b) if degree[a] < degree[b] else (b, a)
@@ -230,9 +230,9 @@ def _run(work, parent, lists, exclusions, state):  # type: ignore[no-untyped-def
                     parent[small] = big
             elif apart < 0:
                 ends[made, 0], ends[made, 1], alive[made] = a, b, True
-                used += _put(keys, values, (a, b), made)
-                _append(lists, a, 2 * made)
-                _append(lists, b, 2 * made + 1)
+                used += put(keys, values, (a, b), made)
+                append(lists, a, 2 * made)
+                append(lists, b, 2 * made + 1)
                 made += 1
         at += 1
     return at, made, used, np.int64(0)
@@ -249,16 +249,16 @@ def _inherit(small, big, lists, exclusions):  # type: ignore[no-untyped-def]
         following, m, side = after[half], half >> 1, half & 1
         if alive[m]:
             other = ends[m, 1 - side]
-            old, _ = _find(keys, small, other)
+            old, _ = find(keys, small, other)
             keys[old] = GONE
-            twin, _ = _find(keys, big, other)
+            twin, _ = find(keys, big, other)
             if twin >= 0:
                 alive[m] = False
                 degree[other] -= 1
             else:
                 ends[m, side] = big
-                used += _put(keys, values, (big, other), m)
-                _append(lists, big, half)
+                used += put(keys, values, (big, other), m)
+                append(lists, big, half)
         half = following
     head[small] = -1
     return used

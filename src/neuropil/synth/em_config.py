@@ -109,6 +109,7 @@ class EMPhantomConfig:
             mitochondrion=95.0,
             cristae=36.0,
             organelle=0.6,
+            gap_nm=12.0,
             stain_gradient=10.0,
             noise=52.0,
             late_noise=3.0,

@@ -13,20 +13,34 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from neuropil.synth.em_lattice import STEPS, Patch, is_glia
+from neuropil.synth.em_lattice import Patch
+from neuropil.synth.em_segments import (
+    AXIS,
+    DM,
+    DR,
+    POOL_REACH,
+    REACH,
+    SHEET_REACH,
+    SMOOTH,
+    F,
+    M,
+    R,
+    Table,
+    cull,
+    distance,
+    empty_table,
+    gather,
+    near_synapses,
+)  # fmt: skip
 from neuropil.synth.em_warp import Grid, to_lattice
 
 __all__ = ["FAR_NM", "Fields", "Spec", "empty_fields", "fill_fields"]
 
 FAR_NM = 90.0  #: distances to membranes are cut off here
-REACH = 0.6  #: neurons whose weighted distance exceeds the winner's by more (lattice units) are not looked at
-SHEET_REACH = 0.9  #: how far glial sheets spread from their process, lattice units
-SMOOTH = 0.3  #: rounding of a neuron's own joints, lattice units
-ROUND = 0.3  #: rounding of corners where three neurons meet, lattice units
+ROUND = 0.22  #: rounding of corners where three neurons meet, lattice units
 SHEET_NM = 17.0  #: half the thickness of a glial sheet
 MITO_MARGIN_NM = 22.0  #: cytoplasm between a mitochondrion and the membrane
-DENSITY_REACH, POOL_REACH = 0.42, 1.7  #: of a synaptic density, and of the vesicles behind it, lattice units
-_MAX = 650
+DENSITY_REACH = 0.42  #: of a synaptic density, lattice units
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -63,146 +77,15 @@ INSIDE = 5  #: signed distance to the mitochondrion's surface, negative inside
 DENSITY = 6  #: synaptic density, 0 to 1
 VESICLES = 7  #: nearness to a synapse of the own, 0 to 1
 
-# columns of a segment: start 0-2, vector 3-5, then
-_INV, _R, _DR, _F, _M, _DM, _AXIS, _WIDTH = 6, 7, 8, 9, 10, 11, 12, 13  # 1/length², radii, distance at tile centre
 # what `_rank` finds: weighted distances of the three nearest neurons and the nearest glia, distance to the own
 # segments, to the own mitochondrion, and where along its nearest segment the voxel lies
 _F1, _F2, _F3, _FG, _CORE, _MITO, _T, _FOUND = 0, 1, 2, 3, 4, 5, 6, 7
 _NEAR1, _NEAR2, _NEARG, _NEARM = 0, 1, 2, 3  # and the segments that these belong to
 
 
-class Table(NamedTuple):
-    """Segments that can matter within one tile, those of one neuron together."""
-
-    seg: Floats
-    who: Ints  # neuron, mitochondrion
-    group: Ints  # where each neuron's segments begin
-    glial: NDArray[np.bool_]  # per group
-    synapse: Floats
-    presynaptic: Ints
-
-
-@njit(cache=True)
-def _empty_table() -> Table:
-    return Table(
-        np.empty((_MAX, _WIDTH)), np.empty((_MAX, 2), np.int64), np.empty(_MAX, np.int64), np.empty(_MAX, np.bool_),
-        np.empty((_MAX, 3)), np.empty(_MAX, np.int64),
-    )  # fmt: skip
-
-
 def empty_fields(shape: tuple[int, int, int]) -> Fields:
     """Uninitialised fields of a shape."""
     return Fields(np.empty((*shape, 2), np.int64), np.empty((*shape, 8), np.float32))
-
-
-@njit(cache=True, error_model="numpy", inline="always")
-def _distance(seg, n, u):  # type: ignore[no-untyped-def]
-    """Distance of `u` to segment `n` and where along it the nearest point lies."""
-    a, b, c = u[0] - seg[n, 0], u[1] - seg[n, 1], u[2] - seg[n, 2]
-    t = (a * seg[n, 3] + b * seg[n, 4] + c * seg[n, 5]) * seg[n, _INV]
-    t = min(1.0, max(0.0, t))
-    a -= t * seg[n, 3]
-    b -= t * seg[n, 4]
-    c -= t * seg[n, 5]
-    return np.sqrt(a * a + b * b + c * c), t
-
-
-@njit(cache=True, error_model="numpy")
-def _synapse(lat: Patch, site: tuple[int, int, int], step: int, out: Floats) -> None:
-    """Where the two neurons of a synapse touch."""
-    z, y, x = site
-    a, b, d = z + STEPS[step, 0], y + STEPS[step, 1], x + STEPS[step, 2]
-    lean = 0.5 + 0.5 * (lat.radius[z, y, x] - lat.radius[a, b, d])
-    for k in range(3):
-        out[k] = (1.0 - lean) * lat.site_DHWC[z, y, x, k] + lean * lat.site_DHWC[a, b, d, k]
-
-
-@njit(cache=True, error_model="numpy")
-def _gather(lat: Patch, u: Floats, table: Table) -> tuple[int, int]:
-    """List the segments and synapses near `u`; returns how many of each."""
-    n, m = 0, 0
-    z0 = np.int64(np.floor(u[0])) - lat.start[0]
-    y0 = np.int64(np.floor(u[1])) - lat.start[1]
-    x0 = np.int64(np.floor(u[2])) - lat.start[2]
-    seg = table.seg
-    for z in range(z0 - 2, z0 + 4):
-        for y in range(y0 - 2, y0 + 4):
-            for x in range(x0 - 2, x0 + 4):
-                for c in range(3):
-                    if not lat.link_DHWC[z, y, x, c]:
-                        continue
-                    a, b, d = z + (c == 0), y + (c == 1), x + (c == 2)
-                    length2 = 0.0
-                    for k in range(3):
-                        seg[n, k] = lat.site_DHWC[z, y, x, k]
-                        seg[n, 3 + k] = lat.site_DHWC[a, b, d, k] - seg[n, k]
-                        length2 += seg[n, 3 + k] ** 2
-                    seg[n, _INV] = 1.0 / length2
-                    seg[n, _R] = lat.radius[z, y, x]
-                    seg[n, _DR] = lat.radius[a, b, d] - seg[n, _R]
-                    seg[n, _M] = lat.mito_radius[z, y, x]
-                    seg[n, _DM] = lat.mito_radius[a, b, d] - seg[n, _M]
-                    seg[n, _AXIS] = c
-                    table.who[n, 0] = lat.owner[z, y, x]
-                    table.who[n, 1] = lat.mito_DHWC[z, y, x, c]
-                    distance, t = _distance(seg, n, u)
-                    seg[n, _F] = distance - seg[n, _R] - t * seg[n, _DR]
-                    n += 1
-                if lat.synapse[z, y, x] >= 0:
-                    _synapse(lat, (z, y, x), lat.synapse[z, y, x], table.synapse[m])
-                    table.presynaptic[m] = lat.owner[z, y, x]
-                    m += 1
-    return n, m
-
-
-@njit(cache=True, error_model="numpy")
-def _sorted_near(seg: Floats, who: Ints, n: int, limit: float, order: Ints) -> int:
-    """Order by neuron the segments nearer than `limit` at the tile's centre; returns how many."""
-    kept = 0
-    for i in range(n):
-        if seg[i, _F] > limit:
-            continue
-        j = kept
-        while j > 0 and who[order[j - 1], 0] > who[i, 0]:
-            order[j] = order[j - 1]
-            j -= 1
-        order[j] = i
-        kept += 1
-    return kept
-
-
-@njit(cache=True, error_model="numpy")
-def _cull(spec: Spec, slack: float, source: Table, n: int, table: Table) -> int:
-    """Keep the segments that can be nearest, second or sheet within `slack` of where `_F` was measured.
-
-    Returns the number of neurons.
-    """
-    best = 1e9
-    for i in range(n):
-        best = min(best, source.seg[i, _F])
-    best += 2.0 * slack
-    order = np.empty(n, np.int64)
-    kept = _sorted_near(source.seg, source.who, n, best + SHEET_REACH + SMOOTH, order)
-    out, groups, i = 0, 0, 0
-    while i < kept:
-        j, own = i, 1e9
-        who = source.who[order[i], 0]
-        while j < kept and source.who[order[j], 0] == who:
-            own = min(own, source.seg[order[j], _F])
-            j += 1
-        glial = is_glia(spec.seed, spec.glia, who)
-        if own <= best + (SHEET_REACH if glial else REACH):
-            table.group[groups] = out
-            table.glial[groups] = glial
-            groups += 1
-            for q in range(i, j):
-                if source.seg[order[q], _F] <= own + 2.0 * slack + SMOOTH:
-                    table.seg[out] = source.seg[order[q]]
-                    table.who[out] = source.who[order[q]]
-                    out += 1
-        i = j
-    table.group[groups] = out
-    return groups
 
 
 @njit(cache=True, error_model="numpy")
@@ -217,8 +100,8 @@ def _rank(
     for i in range(groups):
         f, nearest, near, at_t, mito_d, mito = 1e9, 1e9, -1, 0.0, 1e9, -1
         for n in range(group[i], group[i + 1]):
-            d, t = _distance(seg, n, u)
-            g = d - seg[n, _R] - t * seg[n, _DR]
+            d, t = distance(seg, n, u)
+            g = d - seg[n, R] - t * seg[n, DR]
             if d < nearest:
                 nearest, near, at_t = d, n, t
             mix = SMOOTH - abs(f - g)
@@ -226,7 +109,7 @@ def _rank(
             if mix > 0.0:
                 f -= mix * mix * (0.25 / SMOOTH)
             if who[n, 1] != 0:
-                e = d - seg[n, _M] - t * seg[n, _DM]
+                e = d - seg[n, M] - t * seg[n, DM]
                 if e < mito_d:
                     mito_d, mito = e, n
         if glial[i] and f < top[_FG]:
@@ -244,7 +127,7 @@ def _rank(
 @njit(cache=True, error_model="numpy", inline="always")
 def _slope(seg, n, u, jac):  # type: ignore[no-untyped-def]
     """Gradient (per nm, tissue axes) of the distance to segment `n`."""
-    d, t = _distance(seg, n, u)
+    d, t = distance(seg, n, u)
     d = max(d, 1e-6)
     a = (u[0] - seg[n, 0] - t * seg[n, 3]) / d
     b = (u[1] - seg[n, 1] - t * seg[n, 4]) / d
@@ -309,7 +192,7 @@ def _finish(
         elif sheet > 0.0:
             membrane -= sheet
     mito_nm = max(mito_nm, MITO_MARGIN_NM - membrane)
-    axis = np.int64(seg[n, _AXIS])
+    axis = np.int64(seg[n, AXIS])
     b, c = (axis + 1) % 3, (axis + 2) % 3
     who_out[0] = who
     who_out[1] = ids[at[_NEARM], 1] if mito_nm < 0.0 else 0
@@ -341,20 +224,6 @@ def _part(spec: Spec, grid: Grid, table: tuple[Table, int, int], fields: Fields,
 
 
 @njit(cache=True, error_model="numpy")
-def _near_synapses(far: Table, count: int, u: Floats, slack: float, near: Table) -> int:
-    kept = 0
-    for s in range(count):
-        d2 = 0.0
-        for c in range(3):
-            d2 += (u[c] - far.synapse[s, c]) ** 2
-        if d2 < (POOL_REACH + slack) ** 2:
-            near.synapse[kept] = far.synapse[s]
-            near.presynaptic[kept] = far.presynaptic[s]
-            kept += 1
-    return kept
-
-
-@njit(cache=True, error_model="numpy")
 def _follow_section(spec: Spec, z: int, p: Floats) -> None:
     # a tile of one section moves with it; thicker tiles allow for all shifts in their slack
     if spec.tile[0] == 1:
@@ -372,8 +241,8 @@ def _tile(tissue: tuple[Spec, Grid, Patch], fields: Fields, tables: tuple[Table,
         p[c] = (corner[c] + 0.5 * spec.tile[c]) * spec.voxel[c]
     _follow_section(spec, corner[0], p)
     to_lattice(grid, p, u, jac)
-    count, synapses = _gather(lat, u, raw)
-    groups = _cull(spec, spec.slack, raw, count, wide)
+    count, synapses = gather(lat, u, raw)
+    groups = cull((spec.seed, spec.glia), spec.slack, raw, count, wide)
     count = wide.group[groups]
     low, high = np.empty(3, np.int64), np.empty(3, np.int64)
     for part in range(8):
@@ -391,17 +260,17 @@ def _tile(tissue: tuple[Spec, Grid, Patch], fields: Fields, tables: tuple[Table,
         _follow_section(spec, corner[0], p)
         to_lattice(grid, p, u, jac)
         for n in range(count):
-            distance, t = _distance(wide.seg, n, u)
-            wide.seg[n, _F] = distance - wide.seg[n, _R] - t * wide.seg[n, _DR]
-        groups = _cull(spec, spec.part_slack, wide, count, near)
-        close = _near_synapses(raw, synapses, u, spec.part_slack, near)
+            d, t = distance(wide.seg, n, u)
+            wide.seg[n, F] = d - wide.seg[n, R] - t * wide.seg[n, DR]
+        groups = cull((spec.seed, spec.glia), spec.part_slack, wide, count, near)
+        close = near_synapses(raw, synapses, u, spec.part_slack, near)
         _part(spec, grid, (near, groups, close), fields, (low, high))
 
 
 @njit(cache=True, error_model="numpy")
 def fill_fields(spec: Spec, grid: Grid, lat: Patch, fields: Fields) -> None:
     """Compute all fields of a region, tile by tile; tiles are fixed in space, so every region agrees."""
-    tables = (_empty_table(), _empty_table(), _empty_table())
+    tables = (empty_table(), empty_table(), empty_table())
     low, high = np.empty(3, np.int64), np.empty(3, np.int64)
     for c in range(3):
         low[c] = spec.start[c] // spec.tile[c]

@@ -20,7 +20,8 @@ __all__ = ["ROUNDS", "Patch", "is_glia", "patch", "steps"]
 
 ROUNDS = 10
 THICK_ROUNDS = 4
-JITTER = 0.27
+JITTER = 0.2  # leaves 0.6 between segments of different neurons ...
+WEIGHT = 0.19  # ... and weights within this leave every neuron its own segments
 MARGIN = ROUNDS + 2  # sites beyond the wanted region that its answer can depend on
 STEPS = np.array([[-1, 0, 0], [0, -1, 0], [0, 0, -1], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=np.int64)
 _ROOT = 6  # parent code of a trunk site without predecessor; trunks use the step back along their axis
@@ -139,8 +140,8 @@ def _place(
                 site[z, y, x, 0] = p + JITTER * (2.0 * uniform(seed + 41, p, q, r) - 1.0)
                 site[z, y, x, 1] = q + JITTER * (2.0 * uniform(seed + 42, p, q, r) - 1.0)
                 site[z, y, x, 2] = r + JITTER * (2.0 * uniform(seed + 43, p, q, r) - 1.0)
-                weight = 0.055 * gauss(seed + 44, owner[z, y, x], 0, 0) + 0.05 * gauss(seed + 45, p, q, r)
-                radius[z, y, x] = min(0.13, max(-0.13, weight))
+                weight = 0.09 * gauss(seed + 44, owner[z, y, x], 0, 0) + 0.07 * gauss(seed + 45, p, q, r)
+                radius[z, y, x] = min(WEIGHT, max(-WEIGHT, weight))
 
 
 @njit(cache=True)

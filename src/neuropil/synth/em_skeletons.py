@@ -130,6 +130,8 @@ def _reconnected(parent: Ints, kept: NDArray[np.bool_], within: NDArray[np.bool_
 def _split(kept: Ints, parts: tuple[Floats, Floats, Ints, Ints]) -> dict[int, Skeleton]:
     """One skeleton per owner from the kept nodes."""
     nodes, radii, parent, owner = parts
+    if not len(kept):
+        return {}
     kept = kept[np.argsort(owner[kept], kind="stable")]
     ids, first = np.unique(owner[kept], return_index=True)
     place = np.full(len(nodes), -1)

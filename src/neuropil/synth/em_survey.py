@@ -14,7 +14,7 @@ from neuropil.synth.em_warp import Grid, grid_over
 __all__ = ["survey"]
 
 TILE_NM = 44.0
-STRETCH = 1.7  #: largest factor by which the warp stretches a short distance
+STRETCH = 1.8  #: factor by which the warp stretches short distances, hardly ever more
 CORE_NM, CORE_VOXELS = 10.0, 0.75
 
 

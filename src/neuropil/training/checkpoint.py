@@ -70,7 +70,9 @@ class Run:
         """
         folder = Path(path)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise RunError(f"'{folder}' exists and is not empty", "a new directory", "choose another --out, or --resume")
+            raise RunError(
+                f"'{folder}' exists and is not empty", "a new directory", "choose another --out, or --resume"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         run = cls(folder, config, {"format": FORMAT, "status": "training", **card})
         write_atomic(folder / CONFIG, config.to_yaml().encode())
@@ -227,5 +229,7 @@ def load_exactly(model: nn.Module, tensors: Mapping[str, Tensor], where: str) ->
     ]
     if problems:
         shown = "; ".join(problems[:4]) + (f"; and {len(problems) - 4} more" if len(problems) > 4 else "")
-        raise RunError(f"weights of '{where}' do not fit the network: {shown}", "the network that config.yaml describes")
+        raise RunError(
+            f"weights of '{where}' do not fit the network: {shown}", "the network that config.yaml describes"
+        )
     model.load_state_dict(dict(tensors))

@@ -8,33 +8,21 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import torch
 from lightning_fabric import Fabric
+
+from neuropil.infer.devices import default_device, precision_of
 
 
 def keep_heap() -> None:
     """Ask glibc to keep freed memory: a training step frees and claims the same hundreds of MB each time.
 
-    Without this, page faults take 10-25 % of a CPU step (measured in `bench/bench_speed.py`). Elsewhere it does nothing.
+    Without this, page faults take 5-20 % of a CPU step (see LOG.md, 2026-11-23). Elsewhere it does nothing.
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:
             mallopt(-3, 2**30)  # M_MMAP_THRESHOLD
             mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
-
-
-def precision_of(name: str, device: torch.device) -> str:
-    """The engine's word for a precision; "auto" is bf16 on GPUs, and on CPUs that have bf16 arithmetic."""
-    if name == "auto":
-        fast = device.type == "cuda" or (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
-        name = "bf16" if fast else "fp32"
-    return {"bf16": "bf16-mixed", "fp32": "32-true"}[name]
-
-
-def default_device() -> torch.device:
-    """The first GPU where there is one, else the CPU."""
-    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def launch(work: Callable[..., Any], *arguments: Any, devices: int, precision: str) -> Any:
@@ -46,7 +34,7 @@ def launch(work: Callable[..., Any], *arguments: Any, devices: int, precision: s
         accelerator="cuda" if device.type == "cuda" else "cpu",
         devices=devices,
         strategy=strategy,
-        precision=precision_of(precision, device),  # type: ignore[arg-type]
+        precision="bf16-mixed" if precision_of(precision, device) == "bf16" else "32-true",
     )
     if devices == 1:
         fabric.launch()

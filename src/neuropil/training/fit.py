@@ -19,12 +19,12 @@ from neuropil.data.normalise import Normaliser, fit_normaliser
 from neuropil.data.sampling import Sampler, prepare, split_region
 from neuropil.errors import ConfigError, InputError, RunError
 from neuropil.geometry import Box, Float3, Int3
-from neuropil.infer.predict import PredictSettings
-from neuropil.models import build_model
+from neuropil.infer.settings import predict_settings
+from neuropil.models import build_model, network_stride
 from neuropil.plan import resolved
 from neuropil.training.card import model_card
 from neuropil.training.checkpoint import CARD, Run, write_atomic
-from neuropil.training.engine import default_device, launch, precision_of
+from neuropil.training.engine import launch
 from neuropil.training.loop import Batch, train_loop
 from neuropil.training.validate import HeldBack, Validator
 from neuropil.versions import versions
@@ -70,8 +70,8 @@ def fit(pairs: Sequence[Pair], config: Config, out: str | os.PathLike[str], *, i
         If volumes, settings or the directory cannot be used; see the modules that check them.
     """
     voxel_size = _voxel_size(pairs)
-    settings = resolved(config, voxel_size, network_stride(config, voxel_size))
-    check_crop(settings, network_stride(settings, voxel_size))
+    settings = resolved(config, voxel_size, network_stride(config.model, voxel_size))
+    check_crop(settings, network_stride(settings.model, voxel_size))
     normalisers = [fit_normaliser(image, settings.data) for image, _ in pairs]
     regions, held = [], []
     for (image, labels), normaliser in zip(pairs, normalisers, strict=True):
@@ -98,41 +98,17 @@ def fit(pairs: Sequence[Pair], config: Config, out: str | os.PathLike[str], *, i
     return _finish(Run.open(run.path))
 
 
-def network_stride(config: Config, voxel_size: Float3) -> Int3:
-    """What crops and tiles must be multiples of, z, y, x."""
-    z, y, x = build_model(config.model, voxel_size, 1).stride  # type: ignore[misc]
-    return int(z), int(y), int(x)
-
-
 def check_crop(config: Config, stride: Int3) -> None:
     """Raise a ConfigError unless the crop is a multiple of the network's stride."""
     if any(c % s for c, s in zip(_crop(config), stride, strict=True)):
         raise ConfigError(f"data.crop = {list(_crop(config))}", f"multiples of {list(stride)}, the network's stride")
 
 
-def predict_settings(config: Config, stride: Int3) -> PredictSettings:
-    """How a run predicts on this machine."""
-    device = default_device()
-    predict = config.predict
-    assert predict.tile is not None and predict.overlap is not None  # filled by `resolved`
-    return PredictSettings(
-        tile=predict.tile,
-        overlap=predict.overlap,
-        multiple_of=stride,
-        block=predict.block,
-        memory_bytes=int(predict.memory_gb * 2**30),
-        tta=predict.tta,
-        batch=predict.batch,
-        precision="bf16" if precision_of(config.train.precision, device).startswith("bf16") else "fp32",
-        device=str(device),
-    )
-
-
 def _work(fabric: Fabric, job: Job) -> None:
     config = job.run.config
     sources = prepare(job.pairs, config.data, regions=job.regions, normalisers=job.normalisers)
     sampler = Sampler(sources, _crop(config), _offsets(config), config.data, config.train.seed)
-    stride = network_stride(config, job.run.voxel_size)
+    stride = network_stride(config.model, job.run.voxel_size)
 
     def batches(first_step: int, rank: int, world: int) -> Iterator[Batch]:
         order = Order(config.train.batch, first_step, None, rank, world)

@@ -44,9 +44,10 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclass
 class Session:
-    """What changes while training; only the loop owns one."""
+    """What changes while training; only the loop owns one. `model` is `network` as the engine wraps it."""
 
     model: nn.Module
+    network: nn.Module
     ema: dict[str, Tensor]
     optimiser: torch.optim.Optimizer
     schedule: Schedule
@@ -125,8 +126,9 @@ def _start(fabric: Fabric, run: Run, init: str | None) -> Session:
     optimiser = torch.optim.AdamW(groups, lr=config.lr, fused=True)
     schedule = Schedule(None if config.budget else config.steps, config.budget, config.warmup, config.lr)
     wrapped, optimiser = fabric.setup(model, optimiser)
-    ema = {name: tensor.detach().clone() for name, tensor in wrapped.module.state_dict().items()}
-    session = Session(wrapped, ema, optimiser, schedule)
+    network: nn.Module = wrapped.module  # type: ignore[assignment]
+    ema = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+    session = Session(wrapped, network, ema, optimiser, schedule)
     if (run.path / CHECKPOINT).is_file():
         _restore(run, session)
     return session
@@ -140,12 +142,13 @@ def _step(fabric: Fabric, session: Session, batch: Batch, config: TrainConfig) -
     target = batch["affinities"].to(fabric.device, memory_format=torch.channels_last_3d)
     valid = batch["valid"].to(fabric.device, memory_format=torch.channels_last_3d)
     logits = session.model(image)
-    loss = affinity_loss(
-        logits, target, valid, kind=config.loss, balance=config.balance, dice_weight=config.dice
-    )
+    loss = affinity_loss(logits, target, valid, kind=config.loss, balance=config.balance, dice_weight=config.dice)
     fabric.backward(loss)
     norm = fabric.clip_gradients(
-        session.model, session.optimiser, max_norm=config.clip, error_if_nonfinite=False  # type: ignore[arg-type]
+        session.model,
+        session.optimiser,
+        max_norm=config.clip,
+        error_if_nonfinite=False,  # type: ignore[arg-type]
     )
     if norm is not None and not bool(torch.isfinite(norm)):
         # before the step: the weights, and what is saved of them, are still good
@@ -159,7 +162,7 @@ def _step(fabric: Fabric, session: Session, batch: Batch, config: TrainConfig) -
     session.losses.append(loss.detach())
     session.schedule.step += 1
     decay = min(config.ema, session.schedule.step / (session.schedule.step + 9))
-    weights = session.model.module.state_dict()
+    weights = session.network.state_dict()
     with torch.no_grad():
         torch._foreach_lerp_(list(session.ema.values()), [weights[name] for name in session.ema], 1 - decay)
 
@@ -179,9 +182,11 @@ def _replan(fabric: Fabric, run: Run, session: Session, validations_left: int) -
     training = schedule.elapsed - schedule.validation_seconds * session.validations
     schedule.fit_to_budget(training / schedule.step, validations_left)
     # every process must stop at the same step, so process 0's clock decides
-    schedule.total = int(fabric.broadcast(schedule.total))
+    schedule.total = fabric.broadcast(schedule.total)
     if fabric.global_rank == 0:
-        run.log(kind="event", event="plan", step=schedule.step, total=schedule.total, elapsed=round(schedule.elapsed, 2))
+        run.log(
+            kind="event", event="plan", step=schedule.step, total=schedule.total, elapsed=round(schedule.elapsed, 2)
+        )
 
 
 def _validation_due(session: Session, config: TrainConfig) -> bool:
@@ -240,7 +245,7 @@ def _log(run: Run, session: Session, progress: Progress, *, write: bool) -> None
 
 
 def _save(run: Run, session: Session) -> None:
-    tensors = {f"model.{n}": t for n, t in session.model.module.state_dict().items()}
+    tensors = {f"model.{n}": t for n, t in session.network.state_dict().items()}
     tensors |= {f"ema.{n}": t for n, t in session.ema.items()}
     optimiser = session.optimiser.state_dict()["state"]
     tensors |= {f"optimiser.{i}.{k}": torch.as_tensor(t) for i, s in optimiser.items() for k, t in s.items()}
@@ -257,7 +262,7 @@ def _save(run: Run, session: Session) -> None:
 
 def _restore(run: Run, session: Session) -> None:
     tensors, state = read_tensors(run.path / CHECKPOINT)
-    load_exactly(session.model.module, _part(tensors, "model."), str(run.path / CHECKPOINT))
+    load_exactly(session.network, _part(tensors, "model."), str(run.path / CHECKPOINT))
     session.ema = {n: t.to(session.ema[n].device) for n, t in _part(tensors, "ema.").items()}
     optimiser = session.optimiser.state_dict()
     parameters = [p for group in session.optimiser.param_groups for p in group["params"]]

@@ -113,7 +113,10 @@ class Validator:
         """Mean scores of a segmenter that has no threshold to calibrate."""
         segmenter = SEGMENTERS.resolve(self.config.segment.method)
         row = _mean_scores(
-            [contingency(labels, segmenter(a, self.offsets, self._voxel_size, self.config.segment)) for a, labels in predicted]
+            [
+                contingency(labels, segmenter(a, self.offsets, self._voxel_size, self.config.segment))
+                for a, labels in predicted
+            ]
         )
         return {"score": row[self._objective], **row}
 
@@ -131,9 +134,7 @@ def _mean_scores(tables: Sequence[Contingency]) -> dict[str, float]:
     return {key: round(float(np.mean([f[key] for f in found])), 5) for key in KEPT}
 
 
-def fitted_bias(
-    predicted: Sequence[Predicted], offsets: Offsets, widen: Int3
-) -> tuple[float, ...]:
+def fitted_bias(predicted: Sequence[Predicted], offsets: Offsets, widen: Int3) -> tuple[float, ...]:
     """The logit shift of each channel that makes its mean probability that of the truth.
 
     A balanced loss teaches the network that both classes are equally common, which they are not.

@@ -65,9 +65,7 @@ def test_stopped_and_resumed_equals_never_stopped(phantom_h5: Path, tiny: tuple[
     assert Run.open(tmp_path / "parts").card["status"] == "interrupted"
     done = read_tensors(tmp_path / "parts" / CHECKPOINT)[1]["schedule"]["step"]
     assert 0 < done < 12
-    resumed = train(
-        [f"{phantom_h5}:raw"], [f"{phantom_h5}:labels"], tmp_path / "parts", resume=True
-    )
+    resumed = train([f"{phantom_h5}:raw"], [f"{phantom_h5}:labels"], tmp_path / "parts", resume=True)
     wa, wb = _weights(whole.path), _weights(resumed.path)
     assert set(wa) == set(wb)
     assert all(torch.equal(wa[k], wb[k]) for k in wa)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from neuropil.training.schedule import LONGEST_WARMUP, Schedule
@@ -15,7 +17,7 @@ def test_rate_rises_then_falls_to_nothing() -> None:
     top = rates.index(max(rates))
     assert 45 <= top <= 55
     assert max(rates) == pytest.approx(0.1, rel=1e-3)
-    assert all(a < b for a, b in zip(rates[:top], rates[1 : top + 1], strict=True))
+    assert all(a < b for a, b in itertools.pairwise(rates[: top + 1]))
     assert rates[-1] < 1e-6
 
 
