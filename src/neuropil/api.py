@@ -122,7 +122,7 @@ def predict(
     Affinities
         uint8, 255 = surely one object, with their offsets.
     """
-    from neuropil.infer.predict import predict_volume
+    from neuropil.infer.predict import predict_volume, volume_plan
     from neuropil.infer.settings import predict_settings
     from neuropil.models import network_stride
 
@@ -132,6 +132,7 @@ def predict(
     _check_voxel_size(opened, image)
     normaliser = _fit_normaliser(image, config)
     settings = predict_settings(config, network_stride(config.model, opened.voxel_size))
+    volume_plan(image, settings)  # what is wrong with the settings is said before an old output is replaced
     model = opened.load_model(settings.device)
     target = None
     if out is not None:
@@ -143,6 +144,7 @@ def predict(
             kind="affinities",
             attrs={"offsets": [list(o) for o in opened.offsets], "provenance": provenance(config, image, opened)},
             overwrite=overwrite,
+            shard=config.predict.block,
         )
     with Progress("predict", None, unit="tile") as progress:
         result = predict_volume(

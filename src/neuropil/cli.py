@@ -25,6 +25,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+#: Characters of one value that a terminal is shown.
+_LONGEST = 400
+
 VoxelSize = Annotated[
     str | None, typer.Option("--voxel-size", metavar="Z,Y,X", help="Voxel size in nm; overrides the metadata.")
 ]
@@ -225,7 +228,8 @@ def _show(found: dict[str, Any], json: bool) -> None:
 
     table = Table(show_header=False, box=None, pad_edge=False)
     for key, value in found.items():
-        table.add_row(key, f"{value:.4f}" if isinstance(value, float) else str(value))
+        text = f"{value:.4f}" if isinstance(value, float) else str(value)
+        table.add_row(key, text if len(text) <= _LONGEST else f"{text[:_LONGEST]} … (all of it: --json)")
     Console().print(table)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuropil.config import Config
+from neuropil.geometry import Int3
 from neuropil.volume import Volume, open_volume
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def new_output(
     kind: str,
     attrs: dict[str, Any],
     overwrite: bool,
+    shard: Int3 | None = None,
 ) -> Volume:
     """An empty OME-Zarr on the grid of `like`, to be written and then `finished`."""
     from neuropil.io.zarr import create_zarr
@@ -41,6 +43,7 @@ def new_output(
         kind=kind,
         attrs=attrs,
         overwrite=overwrite,
+        **({} if shard is None else {"shard": shard}),
     )
 
 

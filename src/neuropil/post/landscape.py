@@ -142,7 +142,8 @@ def heights(edges_CZYX: npt.NDArray[np.uint8], shape: Landscape) -> tuple[npt.ND
         if len(shape.taps[axis]) > 1:
             (_smooth_planes, _smooth_rows, _smooth_line)[axis](square, shape.taps[axis], work)
             square, work = work, square
-    height = np.full(tuple(n + 2 for n in cut.shape), -np.inf, np.float32)
+    Z, Y, X = cut.shape
+    height = np.full((Z + 2, Y + 2, X + 2), -np.inf, np.float32)
     _combine(square, cut, np.float32(shape.slope), height)
     return height, core
 
@@ -163,9 +164,9 @@ def _gaussian(sigma: float) -> npt.NDArray[np.float32]:
     radius = math.ceil(3 * sigma - 1e-6)
     steps = np.arange(-radius, radius + 1)
     weights = np.exp(-0.5 * (steps / max(sigma, 1e-6)) ** 2)
-    taps = np.rint(weights * (TAPS / weights.sum()))
+    taps: npt.NDArray[np.float32] = np.rint(weights * (TAPS / weights.sum())).astype(np.float32)
     taps[radius] += TAPS - taps.sum()
-    return taps.astype(np.float32)
+    return taps
 
 
 def _reaches(cap: int, weight: int) -> int:

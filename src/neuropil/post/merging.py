@@ -95,11 +95,12 @@ def merge_tree(graph: RegionGraph, rule: Rule) -> MergeTree:
         none = np.zeros(0)
         return MergeTree(np.zeros((0, 2), np.int64), none, none, graph.nodes)
     if quantile:
-        lengths = np.diff(graph.starts)
+        # twice the room: merged histograms are written behind the first ones
         pool = (np.tile(graph.bins, 2), np.tile(graph.tallies, 2))
-        runs = (graph.starts[:-1].copy(), lengths, *pool)
+        runs = (graph.starts[:-1].copy(), np.diff(graph.starts), *pool)
     else:
-        runs = tuple(np.zeros(1, t) for t in (np.int64, np.int64, np.uint8, np.int64))
+        unused = np.zeros(1, np.int64)
+        runs = (unused, unused, np.zeros(1, np.uint8), unused)
     pairs, scores = _agglomerated(
         graph.edges.astype(np.int32),
         (graph.sums.astype(np.float64), graph.counts.astype(np.float64)),

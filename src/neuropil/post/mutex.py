@@ -67,14 +67,19 @@ def segment(
             "nearest and long-range steps",
             "predict with long-range offsets, or use --set segment.method=agglomerate",
         )
-    if aff.size >= 2**32:
-        raise InputError(f"{aff.size} voxel edges", "fewer than 2**32 at a time", "segment a smaller volume")
+    _check_size(aff)
     inside = tissue(nearest_edges(aff, offsets), config.fragments)
     labels, n = _mutex_labels(aff, steps, near, inside, np.array(config.strides, np.int64))
     if config.min_size > 1:
         graph = region_graph(labels, aff, offsets)
         return looked_up(join_small(np.arange(n + 1), graph, config.min_size), labels)
     return labels.astype(np.uint64)
+
+
+def _check_size(aff: npt.NDArray[np.uint8]) -> None:
+    # edges are numbered by uint32, voxels by int32
+    if aff.size >= 2**32 or aff[0].size >= 2**31:
+        raise InputError(f"{aff.size} voxel edges", "fewer than 2**32 at a time", "segment a smaller volume")
 
 
 def _mutex_labels(

@@ -35,7 +35,7 @@ class EMPhantomConfig:
     glia: float = 0.06  #: chance that a trunk is a glial process that spreads sheets between its neighbours
     gap_nm: float = 14.0  #: width of the band between two neurons that `gap_label` fills
     gap_label: int | None = 0  #: label of that band; None gives dense labels
-    mitochondria: float = 0.5  #: chance per trunk site of a mitochondrion, where no other is near
+    mitochondria: float = 0.42  #: chance per trunk site of a mitochondrion, where no other is near
     synapses: float = 0.07  #: chance per site of a synapse
     # look
     cytoplasm: float = 184.0
@@ -110,6 +110,7 @@ class EMPhantomConfig:
             cristae=36.0,
             organelle=0.6,
             gap_nm=12.0,
+            spacing_nm=165.0,
             stain_gradient=10.0,
             noise=52.0,
             late_noise=3.0,

@@ -172,7 +172,7 @@ def _organelles(seed: int, config: tuple[float, float, float, float], p: Patch) 
                 a, b, c = p.start[0] + z, p.start[1] + y, p.start[2] + x
                 if who == 0 or is_glia(seed, glia, who):
                     continue
-                size = 0.42 + 0.14 * min(2, _reach(seed, thick, who)) + 0.08 * gauss(seed + 50, who, 0, 0)
+                size = 0.42 + 0.11 * min(2, _reach(seed, thick, who)) + 0.08 * gauss(seed + 50, who, 0, 0)
                 p.mito_radius[z, y, x] = max(0.25, size + 0.06 * gauss(seed + 51, a, b, c))
                 if p.claimed[z, y, x] == 0:
                     axis = (who - 1) % 4

@@ -41,7 +41,7 @@ class _BinaryCrossEntropy(torch.autograd.Function):
 
 def bce(logits_BCZYX: Tensor, target_BCZYX: Tensor, weight_BCZYX: Tensor) -> Tensor:
     """Binary cross entropy of logits, weighted; a scalar."""
-    loss: Tensor = _BinaryCrossEntropy.apply(logits_BCZYX, target_BCZYX.float(), weight_BCZYX)
+    loss: Tensor = _BinaryCrossEntropy.apply(logits_BCZYX, target_BCZYX.float(), weight_BCZYX)  # type: ignore[no-untyped-call]
     return loss
 
 

