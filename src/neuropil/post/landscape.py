@@ -142,8 +142,7 @@ def heights(edges_CZYX: npt.NDArray[np.uint8], shape: Landscape) -> tuple[npt.ND
         if len(shape.taps[axis]) > 1:
             (_smooth_planes, _smooth_rows, _smooth_line)[axis](square, shape.taps[axis], work)
             square, work = work, square
-    Z, Y, X = cut.shape
-    height = np.full((Z + 2, Y + 2, X + 2), -np.inf, np.float32)
+    height = np.full([n + 2 for n in edges_CZYX.shape[1:]], -np.inf, np.float32)
     _combine(square, cut, np.float32(shape.slope), height)
     return height, core
 

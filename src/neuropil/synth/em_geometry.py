@@ -37,7 +37,7 @@ from neuropil.synth.em_warp import Grid, to_lattice
 __all__ = ["FAR_NM", "Fields", "Spec", "empty_fields", "fill_fields"]
 
 FAR_NM = 90.0  #: distances to membranes are cut off here
-ROUND = 0.22  #: rounding of corners where three neurons meet, lattice units
+ROUND = 0.28  #: rounding of corners where three neurons meet, lattice units
 SHEET_NM = 17.0  #: half the thickness of a glial sheet
 MITO_MARGIN_NM = 22.0  #: cytoplasm between a mitochondrion and the membrane
 DENSITY_REACH = 0.42  #: of a synaptic density, lattice units

@@ -23,6 +23,7 @@ THICK_ROUNDS = 4
 JITTER = 0.2  # leaves 0.6 between segments of different neurons ...
 WEIGHT = 0.19  # ... and weights within this leave every neuron its own segments
 MARGIN = ROUNDS + 2  # sites beyond the wanted region that its answer can depend on
+MITO_SLOT = 6  # trunk sites that have at most one mitochondrion, of two to four segments
 STEPS = np.array([[-1, 0, 0], [0, -1, 0], [0, 0, -1], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=np.int64)
 _ROOT = 6  # parent code of a trunk site without predecessor; trunks use the step back along their axis
 _HALF = 1 << 24
@@ -177,11 +178,11 @@ def _organelles(seed: int, config: tuple[float, float, float, float], p: Patch) 
                 if p.claimed[z, y, x] == 0:
                     axis = (who - 1) % 4
                     along = (a, b, c)[axis]
-                    slot = along // 4  # at most one mitochondrion in four trunk sites
-                    if along % 4 < 3 and uniform(seed + 52, who, slot, 0) < mito * (1 + _reach(seed, thick, who)):
-                        keep = uniform(seed + 53, who, slot, 0) < 0.5 or along % 4 < 2
-                        if keep and p.owner[z + (axis == 0), y + (axis == 1), x + (axis == 2)] == who:
-                            p.mito_DHWC[z, y, x, axis] = np.int64(hash3(seed + 54, who, slot, 0) >> np.uint64(1))
+                    slot, place = along // MITO_SLOT, along % MITO_SLOT
+                    length = 2 + np.int64(3 * uniform(seed + 53, who, slot, 0))
+                    wanted = place < length and uniform(seed + 52, who, slot, 0) < mito * (1 + _reach(seed, thick, who))
+                    if wanted and p.owner[z + (axis == 0), y + (axis == 1), x + (axis == 2)] == who:
+                        p.mito_DHWC[z, y, x, axis] = np.int64(hash3(seed + 54, who, slot, 0) >> np.uint64(1))
                 if uniform(seed + 55, a, b, c) < synapse:
                     d = np.int64(uniform(seed + 56, a, b, c) * 6)
                     other = p.owner[z + STEPS[d, 0], y + STEPS[d, 1], x + STEPS[d, 2]]

@@ -93,7 +93,7 @@ def _cytoplasm(seed: int, glial: float, style: Look, neuron: int, p: Floats) -> 
     if is_glia(seed, glial, neuron):
         base -= 1.2 * style.spread
         rough *= 1.4
-    fine = noise3(seed + 73, p[0] / 17.0, p[1] / 17.0, p[2] / 17.0)
+    fine = noise3(seed + 73, p[0] / 15.0, p[1] / 15.0, p[2] / 15.0)
     coarse = noise3(seed + 74, p[0] / 43.0, p[1] / 43.0, p[2] / 43.0)
     cloud = noise3(seed + 70, p[0] / 190.0, p[1] / 190.0, p[2] / 190.0)
     local = rough * (style.texture * fine + style.mottle * coarse)

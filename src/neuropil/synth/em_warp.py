@@ -18,7 +18,7 @@ __all__ = ["GRID_NM", "WARP", "Grid", "grid_over", "lattice_point", "rotation", 
 
 GRID_NM = 24.0
 #: (wavelength, amplitude) in units of the neurite spacing. The amplitudes keep the gradient below one: no folds.
-WARP = np.array([[9.0, 1.0], [2.6, 0.21], [0.85, 0.055], [0.4, 0.011]])
+WARP = np.array([[9.0, 1.0], [2.6, 0.22], [0.85, 0.062], [0.4, 0.011]])
 
 
 class Grid(NamedTuple):
