@@ -98,7 +98,8 @@ class Box:
 
     def contains(self, other: Box) -> bool:
         """Whether `other` lies wholly inside (voxel sizes must be equal)."""
-        return self.intersected(other) == other
+        common = self.intersected(other)
+        return (common.start, common.stop) == (other.start, other.stop)
 
     def slices(self, origin: Int3 = (0, 0, 0)) -> tuple[slice, slice, slice]:
         """Slices of an array whose first voxel is at `origin`.

@@ -11,7 +11,7 @@ from neuropil.post import ascent, fragments
 
 SHAPE = (30, 44, 46)
 CASES = {
-    "isotropic": ((8.0, 8.0, 8.0), FragmentsConfig(radius_nm=40, sigma_nm=6, link=0.1, background=0.002)),
+    "isotropic": ((8.0, 8.0, 8.0), FragmentsConfig(radius_nm=16, sigma_nm=6, link=0.1, background=0.002)),
     "anisotropic": ((20.0, 8.0, 8.0), FragmentsConfig(radius_nm=60, sigma_nm=9, link=0.0, worst_edge=0.3)),
     "sections": ((40.0, 4.6, 4.6), FragmentsConfig(radius_nm=30, sigma_nm=5, link=0.1)),
 }
