@@ -16,6 +16,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 demo: $(STAMP)
+	rm -rf demo
 	$(BIN)/neuropil demo --out demo
 
 # The report is opened in a real browser; where there is none and we may install one, we do.

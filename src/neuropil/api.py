@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from neuropil.affinities import Affinities, as_offsets
-from neuropil.config import Config, load_config, override
-from neuropil.errors import ConfigError, GeometryError, InputError
+from neuropil.config import load_config, override
+from neuropil.decoding import decoder, decoding, prediction, stored_decoding
+from neuropil.errors import ConfigError, InputError
 from neuropil.geometry import Float3
-from neuropil.outputs import finished, new_output, provenance
+from neuropil.outputs import Stopwatch, finished, new_output, provenance, require_free
 from neuropil.progress import Progress
-from neuropil.registry import SEGMENTERS
 from neuropil.volume import Volume, open_volume, require_kind, require_same_grid
 
 if TYPE_CHECKING:
@@ -44,12 +44,12 @@ def info(volume: VolumeLike, *, voxel_size: Float3 | None = None) -> dict[str, A
 
 
 def train(
-    image: Sequence[VolumeLike],
-    labels: Sequence[VolumeLike],
+    image: VolumeLike | Sequence[VolumeLike],
+    labels: VolumeLike | Sequence[VolumeLike],
     out: str | os.PathLike[str],
     *,
     recipe: str = "em_neurons",
-    budget: float | None = None,
+    budget: float | str | None = None,
     steps: int | None = None,
     init: str | os.PathLike[str] | None = None,
     set: Sequence[str] = (),
@@ -61,13 +61,13 @@ def train(
     Parameters
     ----------
     image, labels
-        Volumes in pairs.
+        Volumes in pairs; one, or several.
     out
         The run directory.
     recipe
         A shipped recipe or a YAML file.
     budget, steps
-        How long: seconds of wall time, or optimiser steps; the recipe's steps when neither is given.
+        How long: wall time (seconds, or text such as "30m"), or optimiser steps; the recipe's steps by default.
     init
         First weights: a run directory or a .safetensors file.
     set
@@ -85,15 +85,16 @@ def train(
     from neuropil.training.checkpoint import Run
     from neuropil.training.fit import fit
 
-    if len(image) != len(labels):
-        raise InputError(f"{len(image)} images and {len(labels)} label volumes", "as many --labels as --image")
+    images, truths = _several(image), _several(labels)
+    if len(images) != len(truths):
+        raise InputError(f"{len(images)} images and {len(truths)} label volumes", "as many --labels as --image")
     if budget is not None and steps is not None:
         raise ConfigError("both --budget and --steps", "one of them")
     words = list(set)
-    words += [f"train.budget={budget}"] if budget is not None else []
+    words += [f"train.budget={seconds(budget)}"] if budget is not None else []
     words += [f"train.steps={steps}"] if steps is not None else []
     config = override(Run.open(out).config, words) if resume else load_config(recipe, words)
-    pairs = [_training_pair(i, t, voxel_size) for i, t in zip(image, labels, strict=True)]
+    pairs = [_training_pair(i, t, voxel_size) for i, t in zip(images, truths, strict=True)]
     return fit(pairs, config, out, init=None if init is None else str(init), resume=resume)
 
 
@@ -115,46 +116,59 @@ def predict(
     volume
         The image.
     out
-        OME-Zarr to write; in memory when empty.
+        OME-Zarr to write; in memory when empty. It carries the run's calibrated decoding, for `segment`.
+    set
+        Settings under `predict.` and `segment.`; all others belong to training.
 
     Returns
     -------
     Affinities
         uint8, 255 = surely one object, with their offsets.
     """
-    from neuropil.infer.predict import predict_volume, volume_plan
-    from neuropil.infer.settings import predict_settings
-    from neuropil.models import network_stride
+    from neuropil.infer.predict import predict_volume
 
     opened = _run(run)
-    config = override(opened.config, set)
     image = require_kind(_opened(volume, voxel_size), "image")
-    _check_voxel_size(opened, image)
-    normaliser = _fit_normaliser(image, config)
-    settings = predict_settings(config, network_stride(config.model, opened.voxel_size))
-    volume_plan(image, settings)  # what is wrong with the settings is said before an old output is replaced
-    model = opened.load_model(settings.device)
+    if out is not None:
+        require_free(out, [image.name, opened.path], overwrite=overwrite)
+    job = prediction(opened, image, set)
     target = None
     if out is not None:
+        attrs = {**job.attrs, "provenance": provenance(job.config, image, opened)}
+        shape = (len(opened.offsets), *image.box.shape)
         target = new_output(
             out,
-            (len(opened.offsets), *image.box.shape),
+            shape,
             np.dtype(np.uint8),
             image,
             kind="affinities",
-            attrs={"offsets": [list(o) for o in opened.offsets], "provenance": provenance(config, image, opened)},
+            attrs=attrs,
             overwrite=overwrite,
-            shard=config.predict.block,
+            shard=job.config.predict.block,
         )
     with Progress("predict", None, unit="tile") as progress:
         result = predict_volume(
-            model, image, offsets=opened.offsets, normalise=normaliser, settings=settings, out=target, progress=progress
+            job.model,
+            image,
+            offsets=opened.offsets,
+            normalise=job.normaliser,
+            settings=job.settings,
+            out=target,
+            progress=progress,
         )
     if out is not None and isinstance(result, Volume):
         return Affinities(finished(result, out), opened.offsets)
     assert isinstance(result, np.ndarray)
-    array = Volume(result, image.voxel_size, image.offset, "czyx", "affinities", name="prediction")
-    return Affinities(array, opened.offsets)
+    held = Volume(
+        result,
+        image.voxel_size,
+        image.offset,
+        "czyx",
+        "affinities",
+        attrs=job.attrs,
+        name=f"affinities of {image.name}",
+    )
+    return Affinities(held, opened.offsets)
 
 
 def segment(
@@ -165,8 +179,11 @@ def segment(
     voxel_size: Float3 | None = None,
     set: Sequence[str] = (),
     overwrite: bool = False,
+    report: str | os.PathLike[str] | None = None,
 ) -> Volume:
     """Segment a volume into neurons: `segment(run, volume)` predicts first, `segment(affinities)` does not.
+
+    Both give the same labels: affinities carry the decoding that their run calibrated.
 
     Parameters
     ----------
@@ -176,33 +193,47 @@ def segment(
         The image, when `source` is a run.
     out
         OME-Zarr to write, with a pyramid; in memory when empty.
+    set
+        Settings, for example "segment.threshold=0.4".
+    report
+        Also write a page about it.
 
     Returns
     -------
     Volume
         uint64 labels, 0 = background, ids 1..n in order of first voxel.
     """
-    opened: Run | None = None
+    watch = Stopwatch()
     if volume is not None:
         opened = _run(source)  # type: ignore[arg-type]
-        config = _calibrated(override(opened.config, ()), opened, set)
-        affinities = predict(opened, volume, voxel_size=voxel_size, set=set)
+        image = require_kind(_opened(volume, voxel_size), "image")
+        inputs: list[Any] = [image.name, opened.path]
+        decoder(decoding(opened.config, opened.calibration, set).segment)
     else:
-        config = override(Config(), set)
-        affinities = _affinities(source, voxel_size)
-    segmenter = SEGMENTERS.resolve(config.segment.method)
-    held = affinities.volume
-    labels = segmenter(held.read(held.box), affinities.offsets, held.voxel_size, config.segment)
-    result = Volume(labels, held.voxel_size, held.offset, "zyx", "labels", name="segmentation")
-    if out is None:
-        return result
-    origin = provenance(config, held, opened)
-    target = new_output(
-        out, labels.shape, labels.dtype, held, kind="labels", attrs={"provenance": origin}, overwrite=overwrite
+        opened, image = None, None
+        given = _affinities(source, voxel_size)
+        inputs = [given.volume.name]
+    if out is not None:
+        require_free(out, inputs, overwrite=overwrite)
+    if opened is not None and image is not None:
+        given = predict(opened, image, set=set)
+        watch.lap("predict", image.box.size)
+    held = given.volume
+    config = stored_decoding(held, set)
+    labels = decoder(config.segment)(held.read(held.box), given.offsets, held.voxel_size, config.segment)
+    watch.lap("segment", held.box.size)
+    result = Volume(
+        labels, held.voxel_size, held.offset, "zyx", "labels", attrs={"timings": watch.laps}, name="segmentation"
     )
-    for block in target.blocks():
-        target.write(block.write, result.read(block.write))
-    return finished(target, out)
+    if out is not None:
+        attrs = {"timings": watch.laps, "provenance": provenance(config, held, opened)}
+        target = new_output(out, labels.shape, labels.dtype, held, kind="labels", attrs=attrs, overwrite=overwrite)
+        for block in target.blocks():
+            target.write(block.write, result.read(block.write))
+        result = finished(target, out)
+    if report is not None:
+        _report([opened] if opened else [], report, image=image, segmentation=result, affinities=given)
+    return result
 
 
 def evaluate(
@@ -213,6 +244,8 @@ def evaluate(
     ignore_border_nm: float | None = None,
     convention: str = "neuropil",
     voxel_size: Float3 | None = None,
+    report: str | os.PathLike[str] | None = None,
+    image: VolumeLike | None = None,
 ) -> dict[str, Any]:
     """Score a segmentation against the truth.
 
@@ -226,6 +259,8 @@ def evaluate(
         Leave out voxels this near to a truth border, in the section.
     convention
         How background and unassigned voxels count; one of `neuropil.metrics.partition.CONVENTIONS`.
+    report, image
+        Also write a page about it, over the image if there is one.
     """
     from neuropil.metrics.evaluate import evaluate_volumes
 
@@ -236,6 +271,9 @@ def evaluate(
     found = evaluate_volumes(
         true, predicted, ignore_border_nm=ignore_border_nm, convention=convention, block_shape=(128, 512, 512)
     )
+    if report is not None:
+        shown = None if image is None else _opened(image, voxel_size)
+        _report([], report, image=shown, segmentation=predicted, truth=true, scores=found)
     return {"task": task, "convention": convention, "ignore_border_nm": ignore_border_nm or 0, **found}
 
 
@@ -246,9 +284,8 @@ def report(
     image: VolumeLike | None = None,
     segmentation: VolumeLike | None = None,
     truth: VolumeLike | None = None,
-    affinities: VolumeLike | None = None,
+    affinities: VolumeLike | Affinities | None = None,
     voxel_size: Float3 | None = None,
-    timings: dict[str, Any] | None = None,
 ) -> Path:
     """Write one self-contained HTML page about runs, and about a segmentation if there is one.
 
@@ -257,31 +294,15 @@ def report(
     runs
         Run directories; several are shown side by side.
     image, segmentation, truth, affinities
-        Volumes on one grid; the page shows what is given.
+        Volumes on one grid; the page shows what is given, and scores the segmentation where there is a truth.
     """
-    from neuropil.pages import run_page
-    from neuropil.report import ReportData, write_report
-
-    pages = [run_page(_run(run)) for run in runs]
     shown = {
-        "image": None if image is None else _opened(image, voxel_size),
-        "segmentation": None if segmentation is None else _opened(segmentation, voxel_size),
-        "truth": None if truth is None else _opened(truth, voxel_size),
+        name: None if given is None else _opened(given, voxel_size)
+        for name, given in (("image", image), ("segmentation", segmentation), ("truth", truth))
     }
-    if affinities is not None:
-        opened = _affinities(affinities, voxel_size)
-        shown["affinities"] = opened.volume
-    if any(v is not None for v in shown.values()) or timings:
-        scores = {}
-        if segmentation is not None and truth is not None:
-            found = evaluate(segmentation, truth, voxel_size=voxel_size)
-            scores = {k: v for k, v in found.items() if isinstance(v, int | float)}
-        last = pages.pop() if pages else ReportData(title=Path(out).stem)
-        offsets = opened.offsets if affinities is not None else ()
-        pages.append(replace(last, **shown, offsets=offsets, scores=scores, timings=timings or {}))  # type: ignore[arg-type]
-    if not pages:
-        raise InputError("nothing to report", "a run directory, or --segmentation with --image")
-    return write_report(pages, Path(out))
+    scores = evaluate(shown["segmentation"], shown["truth"]) if shown["segmentation"] and shown["truth"] else {}
+    held = None if affinities is None else _affinities(affinities, voxel_size)
+    return _report([_run(run) for run in runs], out, **shown, affinities=held, scores=scores)
 
 
 def doctor() -> dict[str, Any]:
@@ -291,7 +312,7 @@ def doctor() -> dict[str, Any]:
     return examine()
 
 
-def demo(out: str | os.PathLike[str] = "demo", *, budget: float = 270.0, seed: int = 0) -> dict[str, Any]:
+def demo(out: str | os.PathLike[str] = "demo", *, budget: float | str = 270.0, seed: int = 0) -> dict[str, Any]:
     """The main job on a phantom: make tissue, train, segment an unseen volume, score it, and write a report.
 
     Parameters
@@ -299,7 +320,7 @@ def demo(out: str | os.PathLike[str] = "demo", *, budget: float = 270.0, seed: i
     out
         A new folder.
     budget
-        Seconds of training.
+        Training time, in seconds or as "4m".
 
     Returns
     -------
@@ -308,13 +329,32 @@ def demo(out: str | os.PathLike[str] = "demo", *, budget: float = 270.0, seed: i
     """
     from neuropil.demo import run_demo
 
-    return run_demo(Path(out), budget=budget, seed=seed)
+    return run_demo(Path(out), budget=seconds(budget), seed=seed)
+
+
+def seconds(budget: float | str) -> float:
+    """A time in seconds from a number, or from text such as "30m", "2h" or "90s"."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h|)", str(budget).strip())
+    if not found or float(found[1]) == 0:
+        raise InputError(f"a budget of '{budget}'", "a time such as 30m, 2h or 90s")
+    return float(found[1]) * {"s": 1, "": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def _report(runs: Sequence[Run], out: str | os.PathLike[str], **shown: Any) -> Path:
+    from neuropil.pages import pages
+    from neuropil.report import write_report
+
+    return write_report(pages(runs, title=Path(out).stem, **shown), Path(out))
 
 
 def _opened(volume: VolumeLike, voxel_size: Float3 | None) -> Volume:
-    if isinstance(volume, Volume):
+    if not isinstance(volume, Volume):
+        return open_volume(os.fspath(volume), voxel_size=voxel_size)
+    if voxel_size is None:
         return volume
-    return open_volume(os.fspath(volume), voxel_size=voxel_size)
+    return Volume(
+        volume.array, voxel_size, volume.offset, volume.axes, volume.kind, attrs=volume.attrs, name=volume.name
+    )
 
 
 def _run(run: Any) -> Run:
@@ -323,35 +363,16 @@ def _run(run: Any) -> Run:
     return run if isinstance(run, Run) else Run.open(run)
 
 
+def _several(volumes: VolumeLike | Sequence[VolumeLike]) -> list[VolumeLike]:
+    return [volumes] if isinstance(volumes, Volume | str | os.PathLike) else list(volumes)
+
+
 def _training_pair(image: VolumeLike, labels: VolumeLike, voxel_size: Float3 | None) -> tuple[Volume, Volume]:
     """Open an image and its labels, and check that they are what they are called."""
     pixels = require_kind(_opened(image, voxel_size), "image")
     ids = require_kind(_opened(labels, voxel_size), "labels")
     require_same_grid(pixels, ids)
     return pixels, ids
-
-
-def _check_voxel_size(run: Run, image: Volume) -> None:
-    if any(abs(a / b - 1) > 0.25 for a, b in zip(image.voxel_size, run.voxel_size, strict=True)):
-        raise GeometryError(
-            f"'{image.name}' with voxel size {image.voxel_size} nm for a run trained at {run.voxel_size} nm",
-            "a voxel size within 25 % of the run's",
-            "resample the volume, train at its voxel size, or give --voxel-size if the metadata is wrong",
-        )
-
-
-def _fit_normaliser(image: Volume, config: Config) -> Any:
-    from neuropil.data.normalise import fit_normaliser
-
-    return fit_normaliser(image, config.data)
-
-
-def _calibrated(config: Config, run: Run, words: Sequence[str]) -> Config:
-    """The run's decoding, under whatever the user sets."""
-    found = run.card.get("calibration") or {}
-    known = {k: v for k, v in found.items() if v not in (None, [])}
-    segment_config = config.segment.model_copy(update={k: tuple(v) if k == "bias" else v for k, v in known.items()})
-    return override(config.model_copy(update={"segment": segment_config}), words)
 
 
 def _affinities(source: Any, voxel_size: Float3 | None) -> Affinities:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json as json_format
-import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,20 +61,20 @@ def train(
     """Train a network on labelled volumes; calibrates its decoding on what is held back of them."""
     from neuropil import api
 
-    run = api.train(
-        image,
-        labels,
-        out,
-        recipe=recipe,
-        budget=None if budget is None else _seconds(budget),
-        steps=steps,
-        init=init,
-        set=set_ or [],
-        resume=resume,
-        voxel_size=_voxel_size(voxel_size),
-    )
-    best = run.rows("validation")[-1]
-    _show({"run": str(run.path), **{k: v for k, v in best.items() if k not in ("sweep", "kind", "calibration")}}, json)
+    with _hint("the run was saved; the same command with --resume goes on with it"):
+        run = api.train(
+            image,
+            labels,
+            out,
+            recipe=recipe,
+            budget=budget,
+            steps=steps,
+            init=init,
+            set=set_ or [],
+            resume=resume,
+            voxel_size=_voxel_size(voxel_size),
+        )
+    _show({"run": str(run.path), **{k: v for k, v in run.card["best"].items() if k != "calibration"}}, json)
 
 
 @app.command()
@@ -90,7 +90,8 @@ def predict(
     """Predict the affinities of a volume with a trained run."""
     from neuropil import api
 
-    found = api.predict(run, volume, out, voxel_size=_voxel_size(voxel_size), set=set_ or [], overwrite=overwrite)
+    with _hint(f"'{out}' is not whole and will not be read as such; run the command again"):
+        found = api.predict(run, volume, out, voxel_size=_voxel_size(voxel_size), set=set_ or [], overwrite=overwrite)
     offsets = [list(o) for o in found.offsets]
     _show({"affinities": str(out), "shape": list(found.volume.shape), "offsets": offsets}, json)
 
@@ -109,10 +110,16 @@ def segment(
     """Segment a volume into neurons, with a trained run or from affinities."""
     from neuropil import api
 
-    labels = api.segment(source, volume, out, voxel_size=_voxel_size(voxel_size), set=set_ or [], overwrite=overwrite)
-    if report is not None:
-        runs = [source] if volume is not None else []
-        api.report(runs, report, image=volume, segmentation=labels, voxel_size=_voxel_size(voxel_size))
+    with _hint(f"if '{out}' is there, it is not whole and will not be read as such; run the command again"):
+        labels = api.segment(
+            source,
+            volume,
+            out,
+            voxel_size=_voxel_size(voxel_size),
+            set=set_ or [],
+            overwrite=overwrite,
+            report=report,
+        )
     shown = {"segmentation": str(out), "shape": list(labels.shape), "objects": int(labels.read(labels.box).max())}
     _show(shown | ({"report": str(report)} if report else {}), json)
 
@@ -136,10 +143,15 @@ def evaluate(
 
     size = _voxel_size(voxel_size)
     found = api.evaluate(
-        pred, truth, task=task, ignore_border_nm=ignore_border_nm, convention=convention, voxel_size=size
+        pred,
+        truth,
+        task=task,
+        ignore_border_nm=ignore_border_nm,
+        convention=convention,
+        voxel_size=size,
+        report=report,
+        image=image,
     )
-    if report is not None:
-        api.report([], report, image=image, segmentation=pred, truth=truth, voxel_size=size)
     _show(found, json)
 
 
@@ -187,7 +199,7 @@ def demo(
     """The main job on a phantom: make tissue, train, segment, evaluate, report."""
     from neuropil import api
 
-    _show(api.demo(out, budget=_seconds(budget), seed=seed), json)
+    _show(api.demo(out, budget=budget, seed=seed), json)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -197,9 +209,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except NeuropilError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted; `neuropil train` goes on with --resume", file=sys.stderr)
-        sys.exit(130)
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def _voxel_size(text: str | None) -> Float3 | None:
@@ -212,16 +224,19 @@ def _voxel_size(text: str | None) -> Float3 | None:
     return z, y, x
 
 
-def _seconds(text: str) -> float:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h|)", text.strip())
-    if not found or float(found[1]) == 0:
-        raise InputError(f"--budget {text}", "a time such as 30m, 2h or 90s")
-    return float(found[1]) * {"s": 1, "": 1, "m": 60, "h": 3600}[found[2]]
+@contextmanager
+def _hint(text: str) -> Iterator[None]:
+    """Say after Ctrl-C what became of the work; exit 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"interrupted: {text}", file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 def _show(found: dict[str, Any], json: bool) -> None:
     if json:
-        print(json_format.dumps(found))
+        print(json_format.dumps(found, allow_nan=False))
         return
     from rich.console import Console
     from rich.table import Table

@@ -86,6 +86,13 @@ class DataConfig(Settings):
     worker_kind: Literal["auto", "thread", "process"] = "auto"
     augment: AugmentConfig = AugmentConfig()
 
+    @field_validator("percentiles")
+    @classmethod
+    def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= value[0] < value[1] <= 100:
+            raise ValueError("two percentiles, the lower one first, for example [0.5, 99.5]")
+        return value
+
 
 class ModelConfig(Settings):
     """The network."""
@@ -142,10 +149,10 @@ class FragmentsConfig(Settings):
     radius_nm: float = Field(128.0, gt=0, description="distances to the boundary end here; beyond, all is one core")
     sigma_nm: float = Field(6.0, ge=0, description="Gaussian that smooths the distance")
     slope_nm: float = Field(16.0, ge=0, description="distance that a wholly cut voxel counts as lower")
-    link: float = Field(0.0, ge=0, lt=1, description="no link crosses an edge below this affinity")
-    background: float = Field(0.0, ge=0, lt=1, description="a voxel all of whose edges are below is background")
+    link: float = Field(0.1, ge=0, lt=1, description="no link crosses an edge below this affinity")
+    background: float = Field(0.002, ge=0, lt=1, description="a voxel all of whose edges are below is background")
     seed_nm: float = Field(32.0, gt=0, description="watershed: least distance of seeds along each axis")
-    sectionwise: Literal["auto", "yes", "no"] = "auto"
+    sectionwise: Literal["auto", "always", "never"] = "auto"
     sectionwise_ratio: float = Field(4.0, gt=1, description="z/x anisotropy from which 'auto' works per section")
 
 

@@ -1,9 +1,55 @@
-"""From a run directory to what the report page shows of it."""
+"""From runs and volumes to what the report page shows of them."""
 
 from __future__ import annotations
 
-from neuropil.report import ReportData
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from neuropil.affinities import Affinities
+from neuropil.errors import InputError
+from neuropil.report import ReportData, Timing
 from neuropil.training.checkpoint import Run
+from neuropil.volume import Volume
+
+
+def pages(
+    runs: Sequence[Run],
+    *,
+    title: str,
+    image: Volume | None = None,
+    segmentation: Volume | None = None,
+    truth: Volume | None = None,
+    affinities: Affinities | None = None,
+    scores: Mapping[str, Any] | None = None,
+) -> list[ReportData]:
+    """One page part for each run; the volumes belong to the last.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to show.
+    """
+    found = [run_page(run) for run in runs]
+    volumes = {"image": image, "segmentation": segmentation, "truth": truth}
+    if all(v is None for v in volumes.values()) and affinities is None:
+        if not found:
+            raise InputError("nothing to report", "a run directory, or --segmentation with --image")
+        return found
+    last = found.pop() if found else ReportData(title=title)
+    timings = dict(last.timings)
+    if segmentation is not None:
+        for stage, lap in segmentation.attrs.get("timings", {}).items():
+            timings[stage] = Timing(float(lap["seconds"]), int(lap["peak_bytes"]), int(lap["voxels"]))
+    part = replace(
+        last,
+        **volumes,  # type: ignore[arg-type]
+        affinities=None if affinities is None else affinities.volume,
+        offsets=() if affinities is None else affinities.offsets,
+        scores={k: v for k, v in (scores or {}).items() if isinstance(v, int | float)},
+        timings=timings,
+    )
+    return [*found, part]
 
 
 def run_page(run: Run) -> ReportData:
@@ -25,6 +71,7 @@ def run_page(run: Run) -> ReportData:
     return ReportData(
         title=run.path.name,
         summary=summary,
+        timings={"train": float(run.rows("train")[-1]["elapsed"])} if run.rows("train") else {},
         metrics=run.rows("train"),
         validation=[{k: v for k, v in row.items() if k != "sweep"} for row in validation],
         sweep=[] if best is None else best.get("sweep", []),

@@ -48,10 +48,8 @@ def test_the_road_from_volume_to_report(
     assert code == 0, stderr
     assert json.loads(stdout)["objects"] == int(open_volume(tmp_path / "seg.zarr").numpy().max())
     assert "<html" in page.read_text()
-    # the same affinities, from disk: the same labels when decoded alike
-    card = json.loads((out / "run.json").read_text())["calibration"]
-    decode = ["--set", f"segment.threshold={card['threshold']}", "--set", f"segment.bias={json.dumps(card['bias'])}"]
-    code, _, stderr = run(capsys, "segment", tmp_path / "aff.zarr", "--out", tmp_path / "again.zarr", *decode)
+    # affinities carry the decoding that was calibrated: from disk, the same labels
+    code, _, stderr = run(capsys, "segment", tmp_path / "aff.zarr", "--out", tmp_path / "again.zarr")
     assert code == 0, stderr
     assert np.array_equal(open_volume(tmp_path / "again.zarr").numpy(), open_volume(tmp_path / "seg.zarr").numpy())
     code, stdout, _ = run(capsys, "evaluate", tmp_path / "seg.zarr", labels, "--ignore-border-nm", 25, "--json")
@@ -75,10 +73,9 @@ def test_affinities_of_somebody_else_are_segmented(capsys: pytest.CaptureFixture
         data.attrs["axes"] = "czyx"
         data.attrs["kind"] = "affinities"
         data.attrs["offsets"] = np.array(positive)
-    code, _, stderr = run(
-        capsys, "segment", f"{tmp_path}/theirs.h5:aff", "--out", tmp_path / "s.zarr", "--set", "segment.threshold=0.5"
-    )
+    code, _, stderr = run(capsys, "segment", f"{tmp_path}/theirs.h5:aff", "--out", tmp_path / "s.zarr")
     assert code == 0, stderr
+    assert "without a calibrated threshold" in stderr
     found = open_volume(tmp_path / "s.zarr").numpy()
     assert np.array_equal(found, labels)
 
@@ -128,6 +125,11 @@ def test_doctor_is_healthy_here(capsys: pytest.CaptureFixture[str]) -> None:
         (["train", "--image", "{h5}:raw", "--labels", "{h5}:labels", "--out", "{tmp}/r", "--budget", "soon"], "30m"),
         (["evaluate", "{h5}:labels", "{h5}:labels", "--task", "stars"], "neurons"),
         (["evaluate", "{h5}:labels", "{h5}:labels", "--convention", "mine"], "cremi"),
+        (["predict", "{run}", "{h5}:raw", "--out", "{tmp}/a.h5"], "ends in .zarr"),
+        (["predict", "{run}", "{h5}:raw", "--out", "{tmp}/no/a.zarr"], "does not exist"),
+        (["predict", "{run}", "{h5}:raw", "--out", "{tmp}/a.zarr", "--set", "train.lr=1"], "predict. or segment."),
+        (["segment", "{run}", "{h5}:raw", "--out", "{tmp}/a.zarr", "--set", "segment.method=nope"], "agglomerate"),
+        (["segment", "{run}", "{h5}:raw", "--out", "{tmp}/a.zarr", "--set", "predict.tile=[7,7,7]"], "tile"),
         (["report", "--out", "{tmp}/r.html"], "nothing to report"),
     ],
 )
@@ -182,3 +184,16 @@ def test_usage_errors_exit_with_2() -> None:
         ended = subprocess.run([neuropil, *words], capture_output=True, text=True, check=False)
         assert ended.returncode == 2, ended.stderr
         assert "Traceback" not in ended.stderr
+
+
+def test_an_output_never_replaces_its_own_input(
+    capsys: pytest.CaptureFixture[str], phantom_h5: Path, tiny_run: Path, tmp_path: Path
+) -> None:
+    from neuropil.io import save_volume
+
+    raw = tmp_path / "raw.zarr"
+    save_volume(open_volume(f"{phantom_h5}:raw"), raw)
+    code, _, stderr = run(capsys, "predict", tiny_run, raw, "--out", raw, "--overwrite")
+    assert code == 2
+    assert "replace its own input" in stderr
+    assert np.array_equal(open_volume(raw).numpy(), open_volume(f"{phantom_h5}:raw").numpy())

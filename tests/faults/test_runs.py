@@ -75,9 +75,7 @@ def test_ctrl_c_while_training_is_130_and_resumable(phantom_h5: Path, tiny: tupl
     assert read_tensors(out / CHECKPOINT)[1]["schedule"]["step"] > 0
 
 
-def test_ctrl_c_while_writing_leaves_nothing_that_looks_whole(
-    phantom_h5: Path, tiny_run: Path, tmp_path: Path
-) -> None:
+def test_ctrl_c_while_writing_leaves_nothing_that_looks_whole(phantom_h5: Path, tiny_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "a.zarr"
     small = ["--set", "predict.tile=[8,8,8]", "--set", "predict.overlap=[4,4,4]", "--set", "predict.block=[16,16,16]"]
     process = subprocess.Popen(
@@ -111,7 +109,7 @@ def test_a_full_disk_is_one_clear_error(phantom_h5: Path, tiny: tuple[str, ...],
         capture_output=True,
         text=True,
         check=False,
-        preexec_fn=_little_disk,  # noqa: PLW1509 (one thread here)
+        preexec_fn=_little_disk,
         env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "numba")},
     )
     assert ended.returncode == 2, ended.stderr
@@ -121,9 +119,7 @@ def test_a_full_disk_is_one_clear_error(phantom_h5: Path, tiny: tuple[str, ...],
     assert not list(out.glob(".*partial"))
 
 
-def test_a_damaged_checkpoint_says_so_when_resumed(
-    phantom_h5: Path, tiny: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_a_damaged_checkpoint_says_so_when_resumed(phantom_h5: Path, tiny: tuple[str, ...], tmp_path: Path) -> None:
     from neuropil import train
 
     out = tmp_path / "r"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -81,9 +82,15 @@ def make_loader(sampler: Sampler, order: Order, config: DataConfig, *, pin_memor
             collate_fn=collate,
             pin_memory=pin_memory,
             prefetch_factor=_AHEAD,
+            worker_init_fn=_ignore_interrupts,
             multiprocessing_context="fork" if _cached(sampler) and hasattr(os, "fork") else "spawn",
         )
     return ThreadBatches(sampler, order, workers, pin_memory=pin_memory)
+
+
+def _ignore_interrupts(worker: int) -> None:
+    """Ctrl-C is for the training process, which finishes its step and saves; workers end with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _cached(sampler: Sampler) -> bool:

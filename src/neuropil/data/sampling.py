@@ -300,11 +300,9 @@ def read_for(
 
     What lies outside the image is reflected into view. Outside the source's region labels are 0 and not valid.
     """
-    image = source.normaliser(_read_reflected(source.image, _grown(place, plan.image_halo)))
-    if source.image.box.size and not np.isfinite(image.sum()):
-        raise InputError(
-            f"NaN or infinite grey values near {place.start}", "finite grey values", "replace them, e.g. by 0"
-        )
+    raw = _read_reflected(source.image, _grown(place, plan.image_halo))
+    check_finite(raw, f"image near {place.start}")
+    image = source.normaliser(raw)
     wanted = _grown(place, plan.label_halo)
     known = wanted.intersected(source.region)
     if known == wanted:

@@ -103,7 +103,7 @@ def halo(voxel_size: Float3, config: FragmentsConfig) -> Int3:
 def shaped(voxel_size: Float3, config: FragmentsConfig) -> land.Landscape:
     """The landscape of a configuration; 'auto' works per section where voxels are coarse in z."""
     ratio = voxel_size[0] / min(voxel_size[1:])
-    apart = config.sectionwise == "yes" or (config.sectionwise == "auto" and ratio >= config.sectionwise_ratio)
+    apart = config.sectionwise == "always" or (config.sectionwise == "auto" and ratio >= config.sectionwise_ratio)
     return land.landscape(
         voxel_size,
         radius_nm=config.radius_nm,

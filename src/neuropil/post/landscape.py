@@ -62,7 +62,8 @@ class Landscape:
     def halo(self) -> Int3:
         """Voxels z, y, x by which a block must be grown so that its own links equal the whole volume's."""
         z, y, x = (
-            0 if w == 0 else math.isqrt(self.cap // w) + len(t) // 2 + 3
+            # apart or not, a voxel's edges along z tell whether it is background or shut in
+            1 if w == 0 else math.isqrt(self.cap // w) + len(t) // 2 + 3
             for w, t in zip(self.weights, self.taps, strict=True)
         )
         return z, y, x

@@ -7,16 +7,16 @@ neighbour that is owned already: thick neurons first, then as branching twigs. A
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from neuropil.synth.em_config import EMPhantomConfig
-from neuropil.synth.hashing import gauss, hash3, uniform
+from neuropil.synth.hashing import Whole, gauss, hash3, uniform
 
-__all__ = ["ROUNDS", "Patch", "is_glia", "patch", "steps"]
+__all__ = ["ROUNDS", "STEPS", "Patch", "is_glia", "patch"]
 
 ROUNDS = 10
 THICK_ROUNDS = 4
@@ -45,11 +45,6 @@ class Patch(NamedTuple):
     mito_DHWC: NDArray[np.int64]  #: mitochondrion on that segment
     mito_radius: NDArray[np.float64]
     synapse: NDArray[np.int8]  #: step towards the partner, -1 where there is none
-
-
-def steps() -> NDArray[np.int64]:
-    """The six unit steps that `Patch.parent` and `Patch.synapse` index."""
-    return STEPS
 
 
 @njit(cache=True)
@@ -86,7 +81,7 @@ def is_glia(seed: int, glia: float, neuron: int) -> bool:
 
 
 @njit(cache=True)
-def _bid(reach: int, turn: int, children: int, site: int) -> float:
+def _bid(reach: int, turn: int, children: int, site: Whole) -> float:
     """What an owned neighbour offers for a free site in one round; 0 for nothing."""
     if turn <= THICK_ROUNDS:
         return 1.0 + reach + (site >> 11) * 1e-16 if reach >= turn else 0.0
@@ -221,4 +216,5 @@ def patch(config: EMPhantomConfig, low: NDArray[np.int64], high: NDArray[np.int6
     _organelles(config.seed, (config.thick, config.glia, config.mitochondria, config.synapses), out)
     m = MARGIN
     inner = (slice(m, -m), slice(m, -m), slice(m, -m))
-    return Patch(low.astype(np.int64), *(np.ascontiguousarray(a[inner]) for a in out[1:]))
+    kept: dict[str, Any] = {name: np.ascontiguousarray(getattr(out, name)[inner]) for name in Patch._fields[1:]}
+    return Patch(start=low.astype(np.int64), **kept)

@@ -125,7 +125,8 @@ def _mitochondrion(seed: int, style: Look, mito: int, depth: float, p: Floats) -
     wave = wave * (1.5 - 0.5 * wave * wave)  # flatter plates, sharper edges
     fade = 0.5 + 0.5 * noise3(seed + 77, p[0] / 60.0, p[1] / 60.0, p[2] / 60.0)
     shell = np.exp(-0.5 * ((depth + 7.0) / 5.0) ** 2)
-    return style.mitochondrion + style.cristae * wave * min(1.0, max(0.0, fade)) - 1.2 * style.cristae * shell
+    grey = style.mitochondrion + style.cristae * (wave * min(1.0, max(0.0, fade)) - 1.2 * shell)
+    return float(grey)
 
 
 @njit(cache=True)
@@ -151,7 +152,7 @@ def _voxel(spec: tuple[int, float], style: Look, who: Ints, what: NDArray[np.flo
     grey += line * (style.membrane + 0.25 * rough - grey)
     density = what[DENSITY] * np.exp(-((b / 30.0) ** 2))
     grey += min(1.0, 1.6 * density) * (0.62 * style.membrane - grey)
-    return grey
+    return float(grey)
 
 
 @njit(cache=True)

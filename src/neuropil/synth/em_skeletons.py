@@ -39,7 +39,7 @@ def _grown(
     spec, grid, lattice = tissue
     point_NC, parent, owner = _graph(lattice, wanted_DHW)
     nodes, voxel = _imaged(tissue_points(config.seed, config.spacing_nm, point_NC), spec, box)
-    within = ((voxel >= box.start) & (voxel < box.stop)).all(axis=1)
+    within = np.all((voxel >= np.array(box.start)) & (voxel < np.array(box.stop)), axis=1)
     inside = np.flatnonzero(within)
     found, radius = _look_up(spec, grid, lattice, voxel[inside], empty_fields((1, 1, 1)))
     kept, radii = np.zeros(len(nodes), bool), np.zeros(len(nodes))

@@ -9,7 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-__all__ = ["gauss", "hash3", "noise3", "uniform"]
+__all__ = ["Whole", "gauss", "hash3", "noise3", "uniform"]
+
+Whole = int | np.int64
 
 _A = np.uint64(0x9E3779B97F4A7C15)
 _B = np.uint64(0xC2B2AE3D27D4EB4F)
@@ -21,7 +23,7 @@ _S16, _S32, _S48, _LOW = np.uint64(16), np.uint64(32), np.uint64(48), np.uint64(
 
 
 @njit(cache=True)
-def hash3(seed: int, a: int, b: int, c: int) -> int:
+def hash3(seed: int, a: Whole, b: Whole, c: Whole) -> np.uint64:
     """64 well-mixed bits (uint64) of a seed and three integers."""
     h = (np.uint64(seed) ^ _M1) + np.uint64(a) * _A + np.uint64(b) * _B + np.uint64(c) * _C
     h = (h ^ (h >> _S30)) * _M1
@@ -30,13 +32,13 @@ def hash3(seed: int, a: int, b: int, c: int) -> int:
 
 
 @njit(cache=True)
-def uniform(seed: int, a: int, b: int, c: int) -> float:
+def uniform(seed: int, a: Whole, b: Whole, c: Whole) -> float:
     """A number in [0, 1)."""
     return np.float64(hash3(seed, a, b, c) >> _S11) * (1.0 / 9007199254740992.0)
 
 
 @njit(cache=True)
-def gauss(seed: int, a: int, b: int, c: int) -> float:
+def gauss(seed: int, a: Whole, b: Whole, c: Whole) -> float:
     """A number of mean 0, variance 1, nearly normal (sum of four 16-bit uniforms; bounded by 3.5)."""
     h = hash3(seed, a, b, c)
     total = np.int64(h & _LOW) + np.int64((h >> _S16) & _LOW) + np.int64((h >> _S32) & _LOW) + np.int64(h >> _S48)

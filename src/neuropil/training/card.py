@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from neuropil.training.checkpoint import Run
 
 
 def model_card(run: Run) -> str:
     """Markdown that says what was trained on what, how well it did on what was held back, and how to use it."""
     card, config = run.card, run.config
-    validation = run.rows("validation")
-    best = _best(card, validation)
+    best = card["best"]
     z, y, x = run.voxel_size
     lines = [
         f"# {run.path.name}: affinities for {card['recipe']}",
@@ -43,10 +40,6 @@ def model_card(run: Run) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-def _best(card: dict[str, Any], validation: list[dict[str, Any]]) -> dict[str, Any]:
-    return next(row for row in reversed(validation) if row["step"] == card["best"]["step"])
 
 
 def _steps(run: Run) -> int:

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from neuropil.affinities import Offsets, as_offsets
 from neuropil.config import Config, parse_config
-from neuropil.errors import RunError
+from neuropil.errors import ConfigError, RunError
 from neuropil.geometry import Float3
 from neuropil.models import build_model
 
@@ -73,7 +73,10 @@ class Run:
             raise RunError(
                 f"'{folder}' exists and is not empty", "a new directory", "choose another --out, or --resume"
             )
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"'{folder}' cannot be made: {error.strerror}", "a folder that may be written") from None
         run = cls(folder, config, {"format": FORMAT, "status": "training", **card})
         write_atomic(folder / CONFIG, config.to_yaml().encode())
         run._write_card(run.card)
@@ -96,6 +99,8 @@ class Run:
             values = yaml.safe_load((folder / CONFIG).read_text())
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise RunError(f"'{folder}' cannot be read: {error}", f"a readable {CARD} and {CONFIG}") from None
+        if not isinstance(card, dict) or not isinstance(values, dict):
+            raise RunError(f"'{folder}' cannot be read: not what a run holds", f"the {CARD} and {CONFIG} of a run")
         if card.get("format") != FORMAT:
             made_by = card.get("versions", {}).get("neuropil", "unknown")
             raise RunError(
@@ -103,7 +108,14 @@ class Run:
                 f"run format {FORMAT}",
                 "use the neuropil version that wrote it, or train again",
             )
-        return cls(folder, parse_config(values), card)
+        try:
+            config = parse_config(values)
+        except ConfigError as error:
+            made_by = card.get("versions", {}).get("neuropil", "unknown")
+            raise RunError(
+                f"'{folder / CONFIG}' (written by neuropil {made_by}): {error.got}", "settings that this version knows"
+            ) from None
+        return cls(folder, config, card)
 
     @property
     def voxel_size(self) -> Float3:
@@ -116,6 +128,22 @@ class Run:
         """The affinity step of each output channel."""
         return as_offsets(self.card["offsets"])
 
+    @property
+    def calibration(self) -> dict[str, Any]:
+        """The decoding (threshold, bias) that was calibrated for these very weights.
+
+        Raises
+        ------
+        RunError
+            If there are no weights yet.
+        """
+        return dict(self._weights()[1]["calibration"])
+
+    def _weights(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        if not (self.path / WEIGHTS).is_file():
+            raise RunError(f"run '{self.path}' has no {WEIGHTS} yet", "a run with weights", "finish it with --resume")
+        return read_tensors(self.path / WEIGHTS)
+
     def load_model(self, device: str | torch.device = "cpu") -> nn.Module:
         """The trained network, in evaluation mode.
 
@@ -124,10 +152,8 @@ class Run:
         RunError
             If there are no weights yet, or they do not fit the configured network exactly.
         """
-        if not (self.path / WEIGHTS).is_file():
-            raise RunError(f"run '{self.path}' has no {WEIGHTS} yet", "a run with weights", "finish it with --resume")
+        tensors, _ = self._weights()
         model = build_model(self.config.model, self.voxel_size, len(self.offsets))
-        tensors, _ = read_tensors(self.path / WEIGHTS)
         load_exactly(model, tensors, str(self.path / WEIGHTS))
         return model.to(device).eval()
 
@@ -142,8 +168,15 @@ class Run:
 
     def log(self, **row: Any) -> None:
         """Append one row to the metrics."""
-        with (self.path / METRICS).open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        try:
+            with (self.path / METRICS).open("a") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise RunError(
+                f"'{self.path / METRICS}' cannot be written: {error.strerror}",
+                "space and permission to write",
+                "make room and go on with --resume",
+            ) from error
 
     def rows(self, kind: str | None = None) -> list[dict[str, Any]]:
         """Rows of the metrics, all or of one kind ("train", "validation", "event")."""

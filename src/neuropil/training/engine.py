@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import torch
 from lightning_fabric import Fabric
+from torch.multiprocessing.spawn import ProcessRaisedException
 
+from neuropil.errors import ConfigError, RunError
 from neuropil.infer.devices import default_device, precision_of
 
 
@@ -29,6 +33,9 @@ def launch(work: Callable[..., Any], *arguments: Any, devices: int, precision: s
     """Run `work(fabric, *arguments)` on one device, or as one process for each of several (DDP)."""
     keep_heap()
     device = default_device()
+    there = torch.cuda.device_count() if device.type == "cuda" else os.cpu_count() or 1
+    if devices > there:
+        raise ConfigError(f"train.devices = {devices}", f"at most {there}, what this machine has")
     strategy = "auto" if devices == 1 else "ddp_spawn"
     fabric = Fabric(
         accelerator="cuda" if device.type == "cuda" else "cpu",
@@ -39,7 +46,14 @@ def launch(work: Callable[..., Any], *arguments: Any, devices: int, precision: s
     if devices == 1:
         fabric.launch()
         return work(fabric, *arguments)
-    return fabric.launch(partial(_called, work, arguments))
+    try:
+        return fabric.launch(partial(_called, work, arguments))
+    except ProcessRaisedException as error:
+        # one process failed and the others were ended; its message is what the user must see
+        reason = str(error).strip().splitlines()[-1]
+        raise RunError(
+            f"a training process failed: {reason}", "all processes to finish", "see the lines above"
+        ) from None
 
 
 def _called(work: Callable[..., Any], arguments: tuple[Any, ...], fabric: Fabric) -> Any:

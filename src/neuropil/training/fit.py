@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning_fabric import Fabric
 
 from neuropil.config import Config
@@ -17,13 +20,16 @@ from neuropil.data.augment.base import sectioned
 from neuropil.data.batches import Order, make_loader
 from neuropil.data.normalise import Normaliser, fit_normaliser
 from neuropil.data.sampling import Sampler, prepare, split_region
+from neuropil.data.targets import known_labels
 from neuropil.errors import ConfigError, InputError, RunError
 from neuropil.geometry import Box, Float3, Int3
+from neuropil.infer.predict import volume_plan
 from neuropil.infer.settings import predict_settings
 from neuropil.models import build_model, network_stride
 from neuropil.plan import resolved
+from neuropil.registry import SEGMENTERS
 from neuropil.training.card import model_card
-from neuropil.training.checkpoint import CARD, Run, write_atomic
+from neuropil.training.checkpoint import CARD, WEIGHTS, Run, load_exactly, read_tensors, write_atomic
 from neuropil.training.engine import launch
 from neuropil.training.loop import Batch, train_loop
 from neuropil.training.validate import HeldBack, Validator
@@ -84,18 +90,62 @@ def fit(pairs: Sequence[Pair], config: Config, out: str | os.PathLike[str], *, i
             f"data.validation = {settings.data.validation}",
             "a share above 0: decoding is calibrated on what is held back",
         )
-    # everything that can be wrong with the volumes must be said before the directory exists
+    # everything that can be wrong must be said before the directory exists
     sources = prepare(pairs, settings.data, regions=regions, normalisers=normalisers)
     Sampler(sources, _crop(settings), _offsets(settings), settings.data, settings.train.seed)
     del sources
-    run = _run_for(out, settings, pairs, normalisers, held, resume=resume)
-    job = Job(pairs, regions, held, normalisers, run, init)
+    check_decoding(settings, held, voxel_size)
+    first = None if init is None else first_weights(init, settings, voxel_size)
+    run = _run_for(out, settings, pairs, (normalisers, held, first), resume=resume)
+    job = Job(pairs, regions, held, normalisers, run, (run.card["init"] or {}).get("path"))
     try:
-        launch(_work, job, devices=settings.train.devices, precision=settings.train.precision)
+        finished = launch(_work, job, devices=settings.train.devices, precision=settings.train.precision)
     except KeyboardInterrupt:
         Run.open(run.path).updated(status="interrupted")
         raise
+    if not finished:
+        Run.open(run.path).updated(status="interrupted")
+        raise KeyboardInterrupt
     return _finish(Run.open(run.path))
+
+
+def check_decoding(config: Config, held: Sequence[HeldBack], voxel_size: Float3) -> None:
+    """Meet now what would otherwise stop the first validation: segmenter, offsets, tiles, slabs without labels.
+
+    Raises
+    ------
+    ConfigError, InputError
+        For the first of them.
+    """
+    segmenter = SEGMENTERS.resolve(config.segment.method)
+    probe = np.zeros((len(_offsets(config)), 4, 4, 4), np.uint8)
+    segmenter(probe, _offsets(config), voxel_size, config.segment.model_copy(update={"threshold": 0.5, "bias": ()}))
+    settings = predict_settings(config, network_stride(config.model, voxel_size))
+    for slab in held:
+        volume_plan(slab.image.crop(slab.box), settings)
+        ids, _ = known_labels(slab.labels.read(slab.box))
+        if not ids.any():
+            raise InputError(
+                f"the slab held back of '{slab.labels.name}' ({slab.box.start}..{slab.box.stop}) has no labels",
+                "labelled voxels to calibrate on",
+                "choose another data.validation_axis, or a larger data.validation",
+            )
+
+
+def first_weights(init: str, config: Config, voxel_size: Float3) -> dict[str, str]:
+    """Check that first weights fit, all of them, and say which they are.
+
+    Raises
+    ------
+    RunError
+        If they are missing, damaged, or of another network.
+    """
+    path = Path(init) / WEIGHTS if Path(init).is_dir() else Path(init)
+    model = build_model(config.model, voxel_size, len(_offsets(config)))
+    tensors, _ = read_tensors(path)
+    load_exactly(model, tensors, str(path))
+    print(f"first weights: all {len(tensors)} tensors of '{path}'", file=sys.stderr)
+    return {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def check_crop(config: Config, stride: Int3) -> None:
@@ -104,7 +154,7 @@ def check_crop(config: Config, stride: Int3) -> None:
         raise ConfigError(f"data.crop = {list(_crop(config))}", f"multiples of {list(stride)}, the network's stride")
 
 
-def _work(fabric: Fabric, job: Job) -> None:
+def _work(fabric: Fabric, job: Job) -> bool:
     config = job.run.config
     sources = prepare(job.pairs, config.data, regions=job.regions, normalisers=job.normalisers)
     sampler = Sampler(sources, _crop(config), _offsets(config), config.data, config.train.seed)
@@ -123,24 +173,24 @@ def _work(fabric: Fabric, job: Job) -> None:
         predict_settings(config, stride),
         (2 * stride[0], 2 * stride[1], 2 * stride[2]),
     )
-    train_loop(fabric, job.run, batches, validator, job.init)
+    return train_loop(fabric, job.run, batches, validator, job.init)
 
 
 def _run_for(
     out: str | os.PathLike[str],
     config: Config,
     pairs: Sequence[Pair],
-    normalisers: Sequence[Normaliser],
-    held: Sequence[HeldBack],
+    made: tuple[Sequence[Normaliser], Sequence[HeldBack], dict[str, str] | None],
     *,
     resume: bool,
 ) -> Run:
     """A new run directory, or the one to resume after checking that it is the same work."""
+    normalisers, held, first = made
     sources = _sources(pairs, normalisers, held)
     if not resume:
         if (Path(out) / CARD).is_file():
             raise RunError(f"'{out}' already holds a run", "a new directory", "go on with it by --resume")
-        return Run.create(out, config, _card(config, pairs[0][0].voxel_size, sources))
+        return Run.create(out, config, {**_card(config, pairs[0][0].voxel_size, sources), "init": first})
     run = Run.open(out)
     if run.card["sources"] != sources:
         raise RunError(
@@ -148,6 +198,8 @@ def _run_for(
             "the same volumes, in the same order, when resuming",
             "give them as before, or start a new run with --init",
         )
+    if first is not None and first != run.card["init"]:
+        raise RunError(f"--init with --resume of '{out}'", "no --init: the run began with its own first weights")
     if run.config != config:
         changed = [k for k in config.model_dump() if getattr(config, k) != getattr(run.config, k)]
         raise RunError(

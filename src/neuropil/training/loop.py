@@ -38,10 +38,6 @@ class Validate(Protocol):
         """At least "score" (lower is better) and "calibration" (what to store for decoding)."""
 
 
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C after the state was saved."""
-
-
 @dataclass
 class Session:
     """What changes while training; only the loop owns one. `model` is `network` as the engine wraps it."""
@@ -58,7 +54,7 @@ class Session:
     logged_at: tuple[int, float] = (0, 0.0)
 
 
-def train_loop(fabric: Fabric, run: Run, batches: Batches, validate: Validate, init: str | None) -> None:
+def train_loop(fabric: Fabric, run: Run, batches: Batches, validate: Validate, init: str | None) -> bool:
     """Train a run to its end, or from its checkpoint to its end.
 
     Parameters
@@ -72,12 +68,15 @@ def train_loop(fabric: Fabric, run: Run, batches: Batches, validate: Validate, i
     init
         A run directory or a .safetensors file to take the first weights from, all of them.
 
+    Returns
+    -------
+    bool
+        Whether the run came to its end; False after Ctrl-C, when the state has been saved.
+
     Raises
     ------
-    Interrupted
-        After Ctrl-C, when the state has been saved.
     RunError
-        If the loss is not finite.
+        If the gradient is not finite.
     """
     session = _start(fabric, run, init)
     config, schedule = run.config.train, session.schedule
@@ -100,12 +99,22 @@ def train_loop(fabric: Fabric, run: Run, batches: Batches, validate: Validate, i
             if _validation_due(session, config):
                 run = _validate(fabric, run, session, validate)
                 clock = time.monotonic()
-            if stop() and not schedule.done:
+            if not schedule.done and _any_process(fabric, wanted=stop()):
                 if main:
                     _save(run, session)
-                raise Interrupted
+                fabric.barrier()
+                return False
             if main and time.monotonic() - session.saved_at > 60 * config.checkpoint_minutes:
                 _save(run, session)
+    return True
+
+
+def _any_process(fabric: Fabric, *, wanted: bool) -> bool:
+    """Whether any process was asked to stop: all must leave after the same step, or the others wait for ever."""
+    if fabric.world_size == 1:
+        return wanted
+    votes = fabric.all_reduce(torch.tensor(float(wanted), device=fabric.device), reduce_op="sum")
+    return float(votes) > 0  # type: ignore[arg-type]
 
 
 def _start(fabric: Fabric, run: Run, init: str | None) -> Session:
@@ -115,8 +124,7 @@ def _start(fabric: Fabric, run: Run, init: str | None) -> Session:
         torch.set_num_threads(config.threads)
     model = build_model(run.config.model, run.voxel_size, len(run.offsets))
     if init:
-        weights = Path(init) / WEIGHTS if Path(init).is_dir() else Path(init)
-        load_exactly(model, read_tensors(weights)[0], str(weights))
+        load_exactly(model, read_tensors(Path(init))[0], init)
     model = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     plain = model.no_decay() if hasattr(model, "no_decay") else set()
     groups = [
@@ -131,6 +139,8 @@ def _start(fabric: Fabric, run: Run, init: str | None) -> Session:
     session = Session(wrapped, network, ema, optimiser, schedule)
     if (run.path / CHECKPOINT).is_file():
         _restore(run, session)
+    elif fabric.global_rank == 0:
+        run.forget_rows_after(0)  # a run that was killed before its first checkpoint begins again
     return session
 
 
@@ -204,8 +214,11 @@ def _validate(fabric: Fabric, run: Run, session: Session, validate: Validate) ->
         run.log(kind="validation", step=schedule.step, elapsed=round(schedule.elapsed, 2), **result)
         if result["score"] <= session.best:
             session.best = float(result["score"])
-            write_tensors(run.path / WEIGHTS, session.ema, {"step": schedule.step})
-            run = run.updated(calibration=result["calibration"], best={"step": schedule.step, "score": session.best})
+            # weights and the decoding that was calibrated for them are one file: they cannot come apart
+            write_tensors(
+                run.path / WEIGHTS, session.ema, {"step": schedule.step, "calibration": result["calibration"]}
+            )
+            run = run.updated(best={k: v for k, v in result.items() if k != "sweep"} | {"step": schedule.step})
     session.validations += 1
     seconds = time.monotonic() - started
     schedule.elapsed += seconds
@@ -273,7 +286,9 @@ def _restore(run: Run, session: Session) -> None:
         # the fused optimiser walks parameter and moments by memory address: they must lie in memory alike
         moments.setdefault(int(index), {})[key] = tensor if tensor.ndim == 0 else torch.empty_like(like).copy_(tensor)
     session.optimiser.load_state_dict({**optimiser, "state": moments})
-    session.losses = [t for _, t in sorted(_part(tensors, "loss.").items(), key=lambda item: int(item[0]))]
+    device = parameters[0].device
+    losses = sorted(_part(tensors, "loss.").items(), key=lambda item: int(item[0]))
+    session.losses = [t.to(device) for _, t in losses]
     torch.set_rng_state(tensors["rng"])
     session.schedule = Schedule(**state["schedule"])
     session.best, session.validations = state["best"], state["validations"]

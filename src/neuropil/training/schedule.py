@@ -51,7 +51,7 @@ class Schedule:
     def learning_rate(self) -> float:
         """Linear warm-up, then a cosine down to zero, for the step about to be taken."""
         total = self.total if self.total is not None else math.inf
-        warm = max(1.0, min(LONGEST_WARMUP, self.warmup * total))
+        warm = max(1.0, min(LONGEST_WARMUP, self.warmup * total if self.warmup else 1.0))
         ramp = min(1.0, (self.step + 1) / warm)
         decay = 0.5 * (1 + math.cos(math.pi * max(0.0, self.step - warm) / max(1.0, total - warm)))
         return self.peak * ramp * (decay if math.isfinite(total) else 1.0)

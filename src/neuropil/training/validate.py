@@ -79,7 +79,11 @@ class Validator:
             return {**row, "calibration": {"threshold": None, "bias": []}, "slabs": len(self.held)}
         trials = [self._sweep(predicted, none)]
         if self.config.segment.calibrate_bias:
-            trials.append(self._sweep(predicted, fitted_bias(predicted, self.offsets, self.widen)))
+            trials.append(
+                self._sweep(
+                    predicted, fitted_bias(predicted, self.offsets, self.widen, zero_label=self.config.data.zero_label)
+                )
+            )
         best = min(trials, key=lambda trial: trial["score"])
         calibration = {"threshold": best["threshold"], "bias": best["bias"]}
         return {**best, "calibration": calibration, "slabs": len(self.held)}
@@ -134,7 +138,7 @@ def _mean_scores(tables: Sequence[Contingency]) -> dict[str, float]:
     return {key: round(float(np.mean([f[key] for f in found])), 5) for key in KEPT}
 
 
-def fitted_bias(predicted: Sequence[Predicted], offsets: Offsets, widen: Int3) -> tuple[float, ...]:
+def fitted_bias(predicted: Sequence[Predicted], offsets: Offsets, widen: Int3, *, zero_label: str) -> tuple[float, ...]:
     """The logit shift of each channel that makes its mean probability that of the truth.
 
     A balanced loss teaches the network that both classes are equally common, which they are not.
@@ -143,6 +147,8 @@ def fitted_bias(predicted: Sequence[Predicted], offsets: Offsets, widen: Int3) -
     joined = np.zeros(len(offsets))
     for affinities, labels in predicted:
         ids, annotated = known_labels(labels)
+        if zero_label == "ignore":
+            annotated &= ids > 0
         truth, _ = affinities_from_labels(widened(ids, annotated, widen), offsets)
         valid, _ = affinities_from_labels(annotated.view(np.uint8), offsets)
         for c in range(len(offsets)):

@@ -36,7 +36,7 @@ def test_a_run_directory_says_all(tiny_run: Path) -> None:
     assert run.voxel_size == (8, 8, 8)
     assert len(run.offsets) == 9
     assert run.config.data.crop == (16, 24, 24)
-    assert 0 < run.card["calibration"]["threshold"] < 1
+    assert 0 < run.calibration["threshold"] < 1
     assert {"python", "torch", "neuropil"} <= set(run.card["versions"])
     assert run.card["sources"][0]["held_back"]["start"][1] > 0
     rows = run.rows("validation")
@@ -137,6 +137,18 @@ def test_impossible_requests_leave_nothing_behind(phantom_h5: Path, tiny: tuple[
     with pytest.raises(InputError, match="hold no object"):
         train([raw], [empty], out, set=tiny)
     nan = np.full((48, 64, 64), np.nan, np.float32)
+    with pytest.raises(ConfigError, match="unknown segmenter"):
+        train(raw, labels, out, set=(*tiny, "segment.method=nope"))
+    with pytest.raises(InputError, match="tile"):
+        train(raw, labels, out, set=(*tiny, "predict.tile=[7,7,7]"))
+    with pytest.raises(RunError, match="does not exist"):
+        train(raw, labels, out, set=tiny, init=tmp_path / "none.safetensors")
+    with pytest.raises(ConfigError, match=r"at most"):
+        train(raw, labels, out, set=(*tiny, "train.devices=1000"))
+    half = open_volume(labels).numpy()
+    half[:, 40:] = 0
+    with pytest.raises(InputError, match="held back"):
+        train([raw], [Volume(half, (8, 8, 8), kind="labels")], out, set=(*tiny, "data.validation_axis=y"))
     with pytest.raises(InputError, match="NaN or infinite"):
         train([Volume(nan, (8, 8, 8), kind="image")], [labels], out, set=tiny)
     assert not out.exists()

@@ -1,0 +1,113 @@
+"""What a run, or stored affinities, say about how to predict and how to decode; under whatever the user sets."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from neuropil.config import Config, SegmentConfig, override, parse_config
+from neuropil.errors import ConfigError, GeometryError
+from neuropil.plan import resolved
+from neuropil.registry import SEGMENTERS
+from neuropil.volume import Volume
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from neuropil.data.normalise import Normaliser
+    from neuropil.infer.predict import PredictSettings
+    from neuropil.training.checkpoint import Run
+
+#: Threshold for affinities that come without a run.
+UNCALIBRATED = 0.5
+#: Largest relative difference between the voxel sizes of a run and of a volume.
+TOLERANCE = 0.25
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Everything that predicting a volume with a run needs, checked."""
+
+    config: Config
+    model: nn.Module
+    normaliser: Normaliser
+    settings: PredictSettings
+    attrs: dict[str, Any]
+
+
+def prediction(run: Run, image: Volume, words: Sequence[str]) -> Prediction:
+    """Prepare to predict, and find what is wrong before anything is written.
+
+    Raises
+    ------
+    GeometryError
+        If the voxel size is not the run's.
+    ConfigError
+        If the settings concern training.
+    """
+    from neuropil.data.normalise import fit_normaliser
+    from neuropil.infer.predict import volume_plan
+    from neuropil.infer.settings import predict_settings
+    from neuropil.models import network_stride
+
+    if any(abs(a / b - 1) > TOLERANCE for a, b in zip(image.voxel_size, run.voxel_size, strict=True)):
+        raise GeometryError(
+            f"'{image.name}' with voxel size {image.voxel_size} nm for a run trained at {run.voxel_size} nm",
+            f"a voxel size within {TOLERANCE:.0%} of the run's",
+            "resample the volume, train at its voxel size, or give --voxel-size if the metadata is wrong",
+        )
+    stride = network_stride(run.config.model, run.voxel_size)
+    config = resolved(decoding(run.config, run.calibration, words), run.voxel_size, stride)
+    settings = predict_settings(config, stride)
+    volume_plan(image, settings)
+    attrs = {"offsets": [list(o) for o in run.offsets], "segment": config.segment.model_dump(mode="json")}
+    return Prediction(config, run.load_model(settings.device), fit_normaliser(image, config.data), settings, attrs)
+
+
+def decoding(config: Config, calibration: Mapping[str, Any], words: Sequence[str]) -> Config:
+    """A run's settings with its calibrated decoding, under what the user sets.
+
+    Raises
+    ------
+    ConfigError
+        If the user sets what only training can change.
+    """
+    known = {k: v for k, v in calibration.items() if v not in (None, [])}
+    base = override(config, ())
+    values = base.model_dump(mode="json")
+    values["segment"] |= known
+    calibrated = parse_config(values)
+    chosen = override(calibrated, words)
+    for group in ("recipe", "data", "model", "train"):
+        if getattr(chosen, group) != getattr(calibrated, group):
+            raise ConfigError(
+                f"--set with a key under '{group}.' for a trained run",
+                "keys under predict. or segment.",
+                "what was learned cannot be changed afterwards; train again with it",
+            )
+    return chosen
+
+
+def stored_decoding(affinities: Volume, words: Sequence[str]) -> Config:
+    """How to decode affinities: as their run calibrated, or by defaults, said aloud, where they come without one."""
+    stored = affinities.attrs.get("segment")
+    values: dict[str, Any] = Config().model_dump(mode="json")
+    if isinstance(stored, Mapping):
+        values["segment"] = dict(stored)
+    config = override(parse_config(values), words)
+    if config.segment.threshold is None and config.segment.method == "agglomerate":
+        print(
+            f"note: '{affinities.name}' come without a calibrated threshold; using {UNCALIBRATED} "
+            "(--set segment.threshold=...)",
+            file=sys.stderr,
+        )
+        config = override(config, [f"segment.threshold={UNCALIBRATED}"])
+    return config
+
+
+def decoder(config: SegmentConfig) -> Callable[..., Any]:
+    """The segmenter that a configuration names."""
+    found: Callable[..., Any] = SEGMENTERS.resolve(config.method)
+    return found
