@@ -12,7 +12,7 @@ import numpy as np
 
 from neuropil.affinities import Affinities, as_offsets
 from neuropil.config import load_config, override
-from neuropil.decoding import decoder, decoding, prediction, stored_decoding
+from neuropil.decoding import Prediction, decoder, decoding, prediction, stored_decoding
 from neuropil.errors import ConfigError, InputError
 from neuropil.geometry import Float3
 from neuropil.outputs import Stopwatch, finished, new_output, provenance, require_free
@@ -132,20 +132,7 @@ def predict(
     if out is not None:
         require_free(out, [image.name, opened.path], overwrite=overwrite)
     job = prediction(opened, image, set)
-    target = None
-    if out is not None:
-        attrs = {**job.attrs, "provenance": provenance(job.config, image, opened)}
-        shape = (len(opened.offsets), *image.box.shape)
-        target = new_output(
-            out,
-            shape,
-            np.dtype(np.uint8),
-            image,
-            kind="affinities",
-            attrs=attrs,
-            overwrite=overwrite,
-            shard=job.config.predict.block,
-        )
+    target = None if out is None else _new_affinities(out, job, image, opened, overwrite=overwrite)
     with Progress("predict", None, unit="tile") as progress:
         result = predict_volume(
             job.model,
@@ -222,15 +209,10 @@ def segment(
     config = stored_decoding(held, set)
     labels = decoder(config.segment)(held.read(held.box), given.offsets, held.voxel_size, config.segment)
     watch.lap("segment", held.box.size)
-    result = Volume(
-        labels, held.voxel_size, held.offset, "zyx", "labels", attrs={"timings": watch.laps}, name="segmentation"
-    )
+    result = Volume(labels, held.voxel_size, held.offset, "zyx", "labels", attrs={"timings": watch.laps})
     if out is not None:
-        attrs = {"timings": watch.laps, "provenance": provenance(config, held, opened)}
-        target = new_output(out, labels.shape, labels.dtype, held, kind="labels", attrs=attrs, overwrite=overwrite)
-        for block in target.blocks():
-            target.write(block.write, result.read(block.write))
-        result = finished(target, out)
+        origin = provenance(config, held, opened)
+        result = _written(result, out, {"timings": watch.laps, "provenance": origin}, overwrite=overwrite)
     if report is not None:
         _report([opened] if opened else [], report, image=image, segmentation=result, affinities=given)
     return result
@@ -338,6 +320,28 @@ def seconds(budget: float | str) -> float:
     if not found or float(found[1]) == 0:
         raise InputError(f"a budget of '{budget}'", "a time such as 30m, 2h or 90s")
     return float(found[1]) * {"s": 1, "": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def _new_affinities(
+    out: str | os.PathLike[str], job: Prediction, image: Volume, run: Run, *, overwrite: bool
+) -> Volume:
+    return new_output(
+        out,
+        (len(run.offsets), *image.box.shape),
+        np.dtype(np.uint8),
+        image,
+        kind="affinities",
+        attrs={**job.attrs, "provenance": provenance(job.config, image, run)},
+        overwrite=overwrite,
+        shard=job.config.predict.block,
+    )
+
+
+def _written(labels: Volume, out: str | os.PathLike[str], attrs: dict[str, Any], *, overwrite: bool) -> Volume:
+    target = new_output(out, labels.shape, labels.dtype, labels, kind="labels", attrs=attrs, overwrite=overwrite)
+    for block in target.blocks():
+        target.write(block.write, labels.read(block.write))
+    return finished(target, out)
 
 
 def _report(runs: Sequence[Run], out: str | os.PathLike[str], **shown: Any) -> Path:

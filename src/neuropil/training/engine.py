@@ -29,13 +29,17 @@ def keep_heap() -> None:
             mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
+def check_devices(devices: int) -> None:
+    """Raise a ConfigError if the machine has fewer devices (GPUs, or CPU cores where there is no GPU)."""
+    there = torch.cuda.device_count() if default_device().type == "cuda" else os.cpu_count() or 1
+    if devices > there:
+        raise ConfigError(f"train.devices = {devices}", f"at most {there}, what this machine has")
+
+
 def launch(work: Callable[..., Any], *arguments: Any, devices: int, precision: str) -> Any:
     """Run `work(fabric, *arguments)` on one device, or as one process for each of several (DDP)."""
     keep_heap()
     device = default_device()
-    there = torch.cuda.device_count() if device.type == "cuda" else os.cpu_count() or 1
-    if devices > there:
-        raise ConfigError(f"train.devices = {devices}", f"at most {there}, what this machine has")
     strategy = "auto" if devices == 1 else "ddp_spawn"
     fabric = Fabric(
         accelerator="cuda" if device.type == "cuda" else "cpu",

@@ -30,7 +30,7 @@ from neuropil.plan import resolved
 from neuropil.registry import SEGMENTERS
 from neuropil.training.card import model_card
 from neuropil.training.checkpoint import CARD, WEIGHTS, Run, load_exactly, read_tensors, write_atomic
-from neuropil.training.engine import launch
+from neuropil.training.engine import check_devices, launch
 from neuropil.training.loop import Batch, train_loop
 from neuropil.training.validate import HeldBack, Validator
 from neuropil.versions import versions
@@ -95,6 +95,7 @@ def fit(pairs: Sequence[Pair], config: Config, out: str | os.PathLike[str], *, i
     Sampler(sources, _crop(settings), _offsets(settings), settings.data, settings.train.seed)
     del sources
     check_decoding(settings, held, voxel_size)
+    check_devices(settings.train.devices)
     first = None if init is None else first_weights(init, settings, voxel_size)
     run = _run_for(out, settings, pairs, (normalisers, held, first), resume=resume)
     job = Job(pairs, regions, held, normalisers, run, (run.card["init"] or {}).get("path"))
