@@ -18,8 +18,8 @@ import torch
 from torch import nn
 
 from neuropil.config import load_config
+from neuropil.infer.devices import keep_heap
 from neuropil.models import build_model
-from neuropil.training.engine import keep_heap
 from neuropil.training.losses import affinity_loss
 from neuropil.versions import versions
 from reference_unetr import CROP, ReferenceUNETR

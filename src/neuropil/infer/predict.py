@@ -21,6 +21,7 @@ from neuropil.errors import InputError
 from neuropil.geometry import Box, Float3, Int3, same_voxel_size
 from neuropil.infer.blockwise import Progress
 from neuropil.infer.columns import plan_columns
+from neuropil.infer.devices import keep_heap
 from neuropil.infer.stream import ArrayWriter, BlockWriter, Normalise, RollingSum, read_ahead, tile_batches
 from neuropil.infer.tiles import TilePlan, plan_tiles
 from neuropil.infer.tta import Mode, ViewAverage, common_multiple, views
@@ -150,6 +151,7 @@ class TilePredictor:
     """A network as a function of normalised tiles: float32 (B, 1, Z, Y, X) → probabilities (B, C, Z, Y, X)."""
 
     def __init__(self, net: nn.Module, offsets: Offsets, voxel_size: Float3, settings: PredictSettings) -> None:
+        keep_heap()
         self.device = torch.device(settings.device)
         self.channels, self.bf16 = len(offsets), settings.precision == "bf16"
         # the layout of the input alone decides how convolutions run; the weights of the caller keep theirs

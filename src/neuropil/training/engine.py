@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -14,19 +12,7 @@ from lightning_fabric import Fabric
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from neuropil.errors import ConfigError, RunError
-from neuropil.infer.devices import default_device, precision_of
-
-
-def keep_heap() -> None:
-    """Ask glibc to keep freed memory: a training step frees and claims the same hundreds of MB each time.
-
-    Without this, page faults take 5-20 % of a CPU step (see LOG.md, 2026-11-23). Elsewhere it does nothing.
-    """
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt is not None:
-            mallopt(-3, 2**30)  # M_MMAP_THRESHOLD
-            mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+from neuropil.infer.devices import default_device, keep_heap, precision_of
 
 
 def check_devices(devices: int) -> None:
