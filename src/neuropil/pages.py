@@ -63,7 +63,7 @@ def run_page(run: Run) -> ReportData:
         "Voxel size": " × ".join(f"{v:g}" for v in run.voxel_size) + " nm (z, y, x)",
         "Trained on": "; ".join(s["image"] for s in card["sources"]),
         "Network": f"{run.config.model.name}, {card['parameters']:,} parameters",
-        "Steps": str(run.rows("train")[-1]["step"] if run.rows("train") else 0),
+        "Steps": str(run.steps),
         "Seed": str(card["seed"]),
         "Versions": ", ".join(f"{k} {v}" for k, v in card["versions"].items()),
         "Created": str(card["created"]),

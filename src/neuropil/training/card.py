@@ -16,7 +16,7 @@ def model_card(run: Run) -> str:
         f"- **Network** {config.model.name}, channels {list(config.model.channels)}, {card['parameters']:,} parameters",
         f"- **Voxel size** {z:g} × {y:g} × {x:g} nm (z, y, x)",
         f"- **Affinities** {[list(o) for o in run.offsets]} (voxel steps z, y, x)",
-        f"- **Trained** {card['created']}, seed {card['seed']}, {_steps(run)} steps, "
+        f"- **Trained** {card['created']}, seed {card['seed']}, {run.steps} steps, "
         f"neuropil {card['versions']['neuropil']}",
         "- **Licence** of these weights: that of the training data permitting, the trainer's to choose",
         "",
@@ -40,8 +40,3 @@ def model_card(run: Run) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-def _steps(run: Run) -> int:
-    rows = run.rows("train")
-    return int(rows[-1]["step"]) if rows else 0

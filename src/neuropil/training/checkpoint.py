@@ -189,6 +189,11 @@ class Run:
                 rows.append(json.loads(line))
         return [row for row in rows if kind is None or row.get("kind") == kind]
 
+    @property
+    def steps(self) -> int:
+        """Steps taken so far, as logged."""
+        return max((int(row.get("step", 0)) for row in self.rows()), default=0)
+
     def forget_rows_after(self, step: int) -> None:
         """Drop metric rows of steps that are about to be repeated after a resume."""
         kept = [row for row in self.rows() if row.get("step", 0) <= step]

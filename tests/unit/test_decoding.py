@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from neuropil.config import Config, load_config
+from neuropil.decoding import UNCALIBRATED, decoder, decoding, prediction, stored_decoding
+from neuropil.errors import ConfigError, GeometryError, InputError
+from neuropil.training.checkpoint import Run
+from neuropil.volume import Volume
+
+OFFSETS = [[-1, 0, 0], [0, -1, 0], [0, 0, -1]]
+
+
+def _affinities(**attrs: object) -> Volume:
+    return Volume(np.zeros((3, 4, 4, 4), np.uint8), (8, 8, 8), axes="czyx", attrs={"offsets": OFFSETS, **attrs})
+
+
+def test_calibration_fills_what_is_free_and_the_user_has_the_last_word() -> None:
+    config = load_config("em_neurons")
+    calibration = {"threshold": 0.3, "bias": [0.5, 0.5, 0.5]}
+    found = decoding(config, calibration, []).segment
+    assert (found.threshold, found.bias) == (0.3, (0.5, 0.5, 0.5))
+    assert decoding(config, calibration, ["segment.threshold=0.6"]).segment.threshold == 0.6
+    assert decoding(config, {"threshold": None, "bias": []}, []).segment == config.segment
+
+
+@pytest.mark.parametrize("words", ["train.lr=1", "model.channels=[8,8]", "data.normalise=zscore"])
+def test_what_was_learned_cannot_be_changed_afterwards(words: str) -> None:
+    with pytest.raises(ConfigError, match=r"predict\. or segment\."):
+        decoding(load_config("em_neurons"), {}, [words])
+
+
+def test_stored_affinities_are_decoded_as_their_run_says(capsys: pytest.CaptureFixture[str]) -> None:
+    stored = Config().segment.model_copy(update={"threshold": 0.35, "min_size": 7}).model_dump(mode="json")
+    found = stored_decoding(_affinities(segment=stored), [])
+    assert (found.segment.threshold, found.segment.min_size) == (0.35, 7)
+    assert capsys.readouterr().err == ""
+
+
+def test_affinities_without_a_run_get_a_default_that_is_said_aloud(capsys: pytest.CaptureFixture[str]) -> None:
+    assert stored_decoding(_affinities(), []).segment.threshold == UNCALIBRATED
+    assert "without a calibrated threshold" in capsys.readouterr().err
+    assert stored_decoding(_affinities(), ["segment.threshold=0.2"]).segment.threshold == 0.2
+    assert stored_decoding(_affinities(), ["segment.method=mutex"]).segment.threshold is None
+    assert capsys.readouterr().err == ""
+
+
+def test_unknown_segmenters_are_named() -> None:
+    with pytest.raises(ConfigError, match="agglomerate"):
+        decoder(Config().segment.model_copy(update={"method": "aglomerate"}))
+
+
+def test_a_volume_of_another_voxel_size_is_refused(tiny_run: object) -> None:
+    run = Run.open(str(tiny_run))
+    coarse = Volume(np.zeros((16, 16, 16), np.uint8), (40, 8, 8), kind="image")
+    with pytest.raises(GeometryError, match="trained at"):
+        prediction(run, coarse, [])
+    with pytest.raises(InputError, match="one grey value"):
+        prediction(run, Volume(np.zeros((16, 16, 16), np.uint8), (8, 8, 8), kind="image"), [])
