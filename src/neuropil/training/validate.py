@@ -145,8 +145,8 @@ def most_robust(scores: Sequence[float]) -> int:
     single score is often a lucky one beside a cliff; the middle of a good stretch carries over to other tissue.
     """
     weights = np.array([1.0, 2.0, 3.0, 2.0, 1.0])
-    total = np.convolve(np.asarray(scores, float), weights, mode="same")
-    return int(np.argmin(total / np.convolve(np.ones(len(scores)), weights, mode="same")))
+    beyond = np.pad(np.asarray(scores, float), len(weights) // 2, mode="edge")
+    return int(np.argmin(np.convolve(beyond, weights, mode="valid")))
 
 
 def fitted_bias(predicted: Sequence[Predicted], offsets: Offsets, widen: Int3, *, zero_label: str) -> tuple[float, ...]:
