@@ -229,9 +229,20 @@ def _hint(text: str) -> Iterator[None]:
     """Say after Ctrl-C what became of the work; exit 130."""
     try:
         yield
-    except KeyboardInterrupt:
+    except BaseException as error:
+        if not _is_interrupt(error):
+            raise
         print(f"interrupted: {text}", file=sys.stderr)
         raise typer.Exit(130) from None
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is at the root: met inside a compiled module's import, it comes out as an ImportError."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _show(found: dict[str, Any], json: bool) -> None:

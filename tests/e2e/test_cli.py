@@ -197,3 +197,20 @@ def test_an_output_never_replaces_its_own_input(
     assert code == 2
     assert "replace its own input" in stderr
     assert np.array_equal(open_volume(raw).numpy(), open_volume(f"{phantom_h5}:raw").numpy())
+
+
+def test_ctrl_c_wrapped_by_a_compiled_import_is_still_an_interrupt(capsys: pytest.CaptureFixture[str]) -> None:
+    """Compiled modules turn an interrupt during their import into an ImportError that it caused."""
+    import typer
+
+    from neuropil.cli import _hint
+
+    with pytest.raises(typer.Exit) as ended, _hint("what became of it"):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as interrupt:
+            raise ImportError("initialization failed") from interrupt
+    assert ended.value.exit_code == 130
+    assert "what became of it" in capsys.readouterr().err
+    with pytest.raises(ImportError, match="really missing"), _hint("nothing"):
+        raise ImportError("really missing")
