@@ -205,11 +205,10 @@ def test_ctrl_c_wrapped_by_a_compiled_import_is_still_an_interrupt(capsys: pytes
 
     from neuropil.cli import _hint
 
+    wrapped = ImportError("initialization failed")
+    wrapped.__cause__ = KeyboardInterrupt()
     with pytest.raises(typer.Exit) as ended, _hint("what became of it"):
-        try:
-            raise KeyboardInterrupt
-        except KeyboardInterrupt as interrupt:
-            raise ImportError("initialization failed") from interrupt
+        raise wrapped
     assert ended.value.exit_code == 130
     assert "what became of it" in capsys.readouterr().err
     with pytest.raises(ImportError, match="really missing"), _hint("nothing"):
