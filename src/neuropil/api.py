@@ -15,7 +15,7 @@ from neuropil.config import load_config, override
 from neuropil.decoding import Prediction, decoder, decoding, prediction, stored_decoding
 from neuropil.errors import ConfigError, InputError
 from neuropil.geometry import Float3
-from neuropil.outputs import Stopwatch, finished, new_output, provenance, require_free
+from neuropil.outputs import Stopwatch, finished, new_output, provenance, require_free, require_page
 from neuropil.progress import Progress
 from neuropil.volume import Volume, open_volume, require_kind, require_same_grid
 
@@ -348,6 +348,7 @@ def _report(runs: Sequence[Run], out: str | os.PathLike[str], **shown: Any) -> P
     from neuropil.pages import pages
     from neuropil.report import write_report
 
+    require_page(out)
     return write_report(pages(runs, title=Path(out).stem, **shown), Path(out))
 
 

@@ -63,6 +63,23 @@ def require_free(out: str | os.PathLike[str], inputs: Iterable[str | os.PathLike
         raise VolumeError(f"'{path}' exists already", "a new name", "choose another name, or give --overwrite")
 
 
+def require_page(out: str | os.PathLike[str]) -> None:
+    """Check a report's place: an HTML name, and nothing there but an earlier report.
+
+    Raises
+    ------
+    VolumeError
+        If it is named otherwise, or another file would be lost.
+    """
+    path = Path(out)
+    if path.suffix not in (".html", ".htm"):
+        raise VolumeError(f"a report at '{path}'", "a name that ends in .html")
+    if path.exists():
+        start = path.read_bytes()[:4096] if path.is_file() else b""
+        if b"neuropil" not in start:
+            raise VolumeError(f"'{path}' exists and is no neuropil report", "a new name", "choose another name")
+
+
 def unfinished(path: Path) -> bool:
     """Whether an output of ours was interrupted: it may be written again without asking."""
     try:

@@ -7,7 +7,7 @@ import pytest
 
 from neuropil.config import Config
 from neuropil.errors import VolumeError
-from neuropil.outputs import Stopwatch, finished, new_output, peak_memory, provenance, require_free
+from neuropil.outputs import Stopwatch, finished, new_output, peak_memory, provenance, require_free, require_page
 from neuropil.volume import Volume, open_volume
 
 LABELS = Volume(np.ones((4, 8, 8), np.uint64), (40, 4, 4), (80, 0, 0), kind="labels")
@@ -52,6 +52,18 @@ def test_provenance_says_what_made_it() -> None:
     found = provenance(Config(), LABELS, None)
     assert {"source", "config", "versions", "created", "command"} <= set(found)
     assert found["versions"]["neuropil"]
+
+
+def test_a_report_replaces_only_a_report(tmp_path: Path) -> None:
+    require_page(tmp_path / "new.html")
+    mine = tmp_path / "mine.html"
+    mine.write_text("<html>my notes</html>")
+    with pytest.raises(VolumeError, match="no neuropil report"):
+        require_page(mine)
+    with pytest.raises(VolumeError, match=r"ends in \.html"):
+        require_page(tmp_path / "volume.h5")
+    mine.write_text("<!doctype html><title>run · neuropil report</title>")
+    require_page(mine)
 
 
 def test_stopwatch_counts_stages() -> None:
