@@ -184,6 +184,10 @@ def _error_legend(paint: panels.Painter | None) -> tuple[tuple[str, str, str, st
     )
 
 
+#: Longest side of a WebP picture.
+WEBP_SIDE = 16383
+
+
 def _turntables(paint: panels.Painter, look: Look) -> list[Turntable]:
     """The same neurons in the truth and, with everything fused to them, in the segmentation."""
     scene, voxel = paint.scene, paint.scene.box.voxel_size
@@ -204,6 +208,9 @@ def _turntables(paint: panels.Painter, look: Look) -> list[Turntable]:
         shown = paint.objects[name]
         body = solid.build(shown.labels.index_ZYX, indices, voxel, look.solid_side)
         views = solid.turntable(body, shown.colours, look.solid_pixels, look.turns)
+        # the views lie in one strip, and WebP ends at 16383 pixels: elongated volumes are drawn more coarsely
+        coarser = -(-len(views) * views[0].shape[0] // WEBP_SIDE)
+        views = [np.ascontiguousarray(view[::coarser, ::coarser]) for view in views]
         tables.append(
             Turntable(
                 panels.TITLES[name],
