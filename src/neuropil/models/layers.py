@@ -8,10 +8,35 @@ from torch import Tensor, nn
 from neuropil.geometry import Int3
 
 
-def conv(inputs: int, outputs: int, kernel: Int3, *, bias: bool = False) -> nn.Conv3d:
-    """A convolution that keeps the extent (odd kernels, zero padding)."""
+class StandardisedConv(nn.Conv3d):
+    """A convolution whose kernels have mean 0 and variance 2 / fan-in, times a learned gain for each output.
+
+    What keeps networks without normalisation layers trainable (Qiao et al. 2019, arXiv 1903.10520; Brock et al. 2021,
+    arXiv 2102.06171). The work is on the weights, not on the voxels, so it costs nothing on large crops.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: Int3, *, padding: Int3) -> None:
+        super().__init__(inputs, outputs, kernel, padding=padding, bias=True)
+        self.gain = nn.Parameter(torch.ones(outputs))
+
+    def forward(self, input: Tensor) -> Tensor:
+        with torch.autocast(self.weight.device.type, enabled=False):
+            fan_in = self.weight[0].numel()
+            variance, mean = torch.var_mean(self.weight, dim=(1, 2, 3, 4), correction=0, keepdim=True)
+            scale = self.gain[:, None, None, None, None] * torch.rsqrt(variance * fan_in / 2 + 1e-4)
+            weight = (self.weight - mean) * scale
+        out: Tensor = self._conv_forward(input, weight, self.bias)
+        return out
+
+
+def conv(inputs: int, outputs: int, kernel: Int3, kind: str = "plain", *, bias: bool = False) -> nn.Conv3d:
+    """A convolution that keeps the extent (odd kernels, zero padding); "standardised" networks have no norm layers."""
     z, y, x = kernel
-    layer = nn.Conv3d(inputs, outputs, kernel, padding=(z // 2, y // 2, x // 2), bias=bias)
+    padding = (z // 2, y // 2, x // 2)
+    if kind == "standardised":
+        layer: nn.Conv3d = StandardisedConv(inputs, outputs, kernel, padding=padding)
+    else:
+        layer = nn.Conv3d(inputs, outputs, kernel, padding=padding, bias=bias or kind == "none")
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
@@ -19,8 +44,8 @@ def conv(inputs: int, outputs: int, kernel: Int3, *, bias: bool = False) -> nn.C
 
 
 def norm(kind: str, channels: int) -> nn.Module:
-    """Normalisation over one crop: "group" (8 channels a group), "instance" or "none"."""
-    if kind == "none":
+    """Normalisation over one crop: "group" (8 channels a group) or "instance"; nothing for other kinds."""
+    if kind in {"none", "standardised"}:
         return nn.Identity()
     groups = channels if kind == "instance" else max(1, channels // 8)
     return nn.GroupNorm(groups, channels)
@@ -31,10 +56,13 @@ class ResBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernels: tuple[Int3, Int3], kind: str) -> None:
         super().__init__()
-        self.conv1, self.norm1 = conv(inputs, outputs, kernels[0]), norm(kind, outputs)
-        self.conv2, self.norm2 = conv(outputs, outputs, kernels[1]), norm(kind, outputs)
-        self.shortcut = nn.Identity() if inputs == outputs else conv(inputs, outputs, (1, 1, 1))
+        self.conv1, self.norm1 = conv(inputs, outputs, kernels[0], kind), norm(kind, outputs)
+        self.conv2, self.norm2 = conv(outputs, outputs, kernels[1], kind), norm(kind, outputs)
+        self.shortcut = nn.Identity() if inputs == outputs else conv(inputs, outputs, (1, 1, 1), kind)
         self.act = nn.ReLU(inplace=True)
+        if isinstance(self.conv2, StandardisedConv):
+            # every block begins near the identity, so depth does not make the signal grow
+            nn.init.constant_(self.conv2.gain, 0.1)
 
     def forward(self, x_BCZYX: Tensor) -> Tensor:
         y: Tensor = self.act(self.norm1(self.conv1(x_BCZYX)))
@@ -64,10 +92,10 @@ def unfold(x_BCZYX: Tensor, factor: Int3) -> Tensor:
 class Down(nn.Module):
     """A strided convolution with kernel = stride, as one matrix product (several times faster on CPUs)."""
 
-    def __init__(self, inputs: int, outputs: int, factor: Int3) -> None:
+    def __init__(self, inputs: int, outputs: int, factor: Int3, kind: str) -> None:
         super().__init__()
         self.factor = factor
-        self.proj = conv(inputs * factor[0] * factor[1] * factor[2], outputs, (1, 1, 1))
+        self.proj = conv(inputs * factor[0] * factor[1] * factor[2], outputs, (1, 1, 1), kind)
 
     def forward(self, x_BCZYX: Tensor) -> Tensor:
         out: Tensor = self.proj(fold(x_BCZYX, self.factor))
@@ -77,10 +105,10 @@ class Down(nn.Module):
 class Up(nn.Module):
     """A transposed convolution with kernel = stride, as one matrix product."""
 
-    def __init__(self, inputs: int, outputs: int, factor: Int3) -> None:
+    def __init__(self, inputs: int, outputs: int, factor: Int3, kind: str) -> None:
         super().__init__()
         self.factor = factor
-        self.proj = conv(inputs, outputs * factor[0] * factor[1] * factor[2], (1, 1, 1))
+        self.proj = conv(inputs, outputs * factor[0] * factor[1] * factor[2], (1, 1, 1), kind)
 
     def forward(self, x_BCZYX: Tensor) -> Tensor:
         return unfold(self.proj(x_BCZYX), self.factor)

@@ -74,16 +74,16 @@ class ResUNet(nn.Module):
         self.stride = self.levels[-1].stride
         first = self.levels[0]
         self.stem = nn.Sequential(
-            conv(1, channels[0], (first.kernel[0], 3, 3)), norm(norm_kind, channels[0]), nn.ReLU()
+            conv(1, channels[0], (first.kernel[0], 3, 3), norm_kind), norm(norm_kind, channels[0]), nn.ReLU()
         )
         self.downs, self.encoders = nn.ModuleList(), nn.ModuleList()
         self.ups, self.merges, self.decoders = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         for upper, width, level in zip(channels, channels[1:], self.levels[1:], strict=False):
-            self.downs.append(Down(upper, width, level.factor))
+            self.downs.append(Down(upper, width, level.factor, norm_kind))
             self.encoders.append(_stack(width, (level.kernel, level.kernel), blocks, norm_kind))
         for n in range(len(channels) - 2, -1, -1):
             level, width = self.levels[n], channels[n]
-            self.ups.append(Up(channels[n + 1], width, self.levels[n + 1].factor))
+            self.ups.append(Up(channels[n + 1], width, self.levels[n + 1].factor, norm_kind))
             # An affinity joins two sections, so the last convolution before the head sees both whatever the voxel size
             kernels = (level.kernel, (3, 3, 3)) if n == 0 else (level.kernel, level.kernel)
             self.merges.append(norm(norm_kind, width))

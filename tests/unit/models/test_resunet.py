@@ -32,7 +32,7 @@ def test_coarse_sections_get_flat_kernels_until_near_isotropic() -> None:
 
 
 @pytest.mark.parametrize("voxel_size", [(8, 8, 8), (40, 4, 4), (30, 6, 6)])
-@pytest.mark.parametrize("kind", ["group", "instance", "none"])
+@pytest.mark.parametrize("kind", ["group", "instance", "standardised", "none"])
 def test_every_parameter_gets_gradient_and_shapes_hold(voxel_size: tuple[float, float, float], kind: str) -> None:
     torch.manual_seed(0)
     net = ResUNet(voxel_size, 5, (8, 16, 16), blocks=2, norm_kind=kind)
@@ -83,10 +83,10 @@ def test_fold_is_inverted_and_matches_strided_convolution() -> None:
     x = torch.randn(2, 3, 4, 6, 8)
     factor = (2, 3, 4)
     assert torch.equal(unfold(fold(x, factor), factor), x)
-    down = Down(3, 5, (1, 2, 2))
+    down = Down(3, 5, (1, 2, 2), "group")
     kernel = down.proj.weight.view(5, 1, 2, 2, 3).permute(0, 4, 1, 2, 3)
     assert torch.allclose(down(x), torch.nn.functional.conv3d(x, kernel, stride=(1, 2, 2)), atol=1e-5)
-    up = Up(3, 4, (2, 1, 2))
+    up = Up(3, 4, (2, 1, 2), "group")
     kernel = up.proj.weight.view(2, 1, 2, 4, 3).permute(4, 3, 0, 1, 2)
     assert torch.allclose(up(x), torch.nn.functional.conv_transpose3d(x, kernel, stride=(2, 1, 2)), atol=1e-5)
 

@@ -1,0 +1,23 @@
+"""Every setting of the program with its one default: strict, typed, frozen; YAML in and out; `a.b=value` overrides."""
+
+from neuropil.config.data import AugmentConfig, DataConfig
+from neuropil.config.decode import FragmentsConfig, PredictConfig, Score, SegmentConfig
+from neuropil.config.load import Config, load_config, override, parse_config, recipes
+from neuropil.config.model import ModelConfig
+from neuropil.config.train import TrainConfig
+
+__all__ = [
+    "AugmentConfig",
+    "Config",
+    "DataConfig",
+    "FragmentsConfig",
+    "ModelConfig",
+    "PredictConfig",
+    "Score",
+    "SegmentConfig",
+    "TrainConfig",
+    "load_config",
+    "override",
+    "parse_config",
+    "recipes",
+]

@@ -1,0 +1,13 @@
+"""What all settings share: frozen, and an unknown key is an error."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+Offset = tuple[int, int, int]
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")

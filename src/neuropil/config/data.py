@@ -1,0 +1,80 @@
+"""Settings of training crops: where they come from and how they are changed."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, field_validator
+
+from neuropil.config.base import Offset, Settings
+
+
+class AugmentConfig(Settings):
+    """How often, and how strongly, a training crop is changed; see the methods page on augmentation.
+
+    Probabilities are per crop, or per section where the name ends in *section*. Lengths are in voxels of the section
+    plane, or nm where said. What belongs to serial sections (slip, shift, missing, low contrast, defocus, and section
+    intensity) is never drawn for isotropic volumes, and a crop gets at most one kind of section defect.
+    """
+
+    flip: bool = True
+    rotate90: bool = Field(True, description="exchange axes of equal voxel size and extent")
+    elastic: float = Field(0.3, ge=0, le=1)
+    elastic_spacing_nm: float = Field(160.0, gt=0, description="distance of control points")
+    elastic_sigma_nm: float = Field(8.0, ge=0, description="root mean square of the deformation along each axis")
+    rotate: float = Field(0.0, ge=0, le=1)
+    rescale: float = Field(0.0, ge=0, le=1)
+    rescale_range: tuple[PositiveFloat, PositiveFloat] = (0.8, 1.25)
+    slip: float = Field(0.05, ge=0, le=1, description="one section lies off its place; labels too")
+    shift: float = Field(0.05, ge=0, le=1, description="all sections from one on lie off their place; labels too")
+    shift_max: int = Field(10, ge=0)
+    missing_section: float = Field(0.03, ge=0, le=1)
+    missing_partial: float = Field(0.5, ge=0, le=1, description="share of missing sections that lose a part only")
+    low_contrast_section: float = Field(0.01, ge=0, le=1)
+    low_contrast_scale: float = Field(0.3, gt=0, le=1)
+    blur: float = Field(0.1, ge=0, le=1)
+    blur_sigma: tuple[PositiveFloat, PositiveFloat] = (0.5, 1.5)
+    defocus_section: float = Field(0.01, ge=0, le=1)
+    cut_blur: float = Field(0.0, ge=0, le=1)
+    noise: float = Field(0.3, ge=0, le=1)
+    noise_sigma: tuple[NonNegativeFloat, NonNegativeFloat] = (0.01, 0.06)
+    intensity: float = Field(0.7, ge=0, le=1)
+    intensity_scale: float = Field(0.15, ge=0, lt=1)
+    intensity_shift: float = Field(0.1, ge=0)
+    intensity_section: float = Field(0.3, ge=0, le=1)
+    gamma: tuple[PositiveFloat, PositiveFloat] = (0.75, 1.35)
+    extra: tuple[str, ...] = Field((), description="further augmentations, package.module:function")
+
+    @field_validator("rescale_range", "blur_sigma", "noise_sigma", "gamma")
+    @classmethod
+    def _ordered(cls, ends: tuple[float, float]) -> tuple[float, float]:
+        if ends[0] > ends[1]:
+            raise ValueError("the lower end first, then the upper")
+        return ends
+
+
+class DataConfig(Settings):
+    """Where training crops come from and how intensities are normalised."""
+
+    crop: Offset | None = Field(None, description="voxels z, y, x; chosen from the voxel size when empty")
+    normalise: Literal["percentile", "zscore", "uint8"] = "percentile"
+    percentiles: tuple[float, float] = (0.5, 99.5)
+    min_labelled: float = Field(0.05, ge=0, le=1, description="least labelled share of a crop")
+    zero_label: Literal["background", "ignore"] = Field(
+        "background", description="label 0 is membrane or outside (its affinity 0 is truth), or was not annotated"
+    )
+    label_context: bool = Field(True, description="read labels beyond the crop, so that edges across its border count")
+    validation: float = Field(0.12, ge=0, lt=1, description="share of each volume held back as one slab")
+    validation_axis: Literal["z", "y", "x", "auto"] = "auto"
+    widen_border: int = Field(0, ge=0, description="steps by which object borders grow before affinities")
+    cache_gb: float = Field(2.0, ge=0, description="volumes are held in memory while they fit; others are read by box")
+    workers: int | None = Field(None, ge=0, description="loader threads or processes; chosen from the cores when empty")
+    worker_kind: Literal["auto", "thread", "process"] = "auto"
+    augment: AugmentConfig = AugmentConfig()
+
+    @field_validator("percentiles")
+    @classmethod
+    def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= value[0] < value[1] <= 100:
+            raise ValueError("two percentiles, the lower one first, for example [0.5, 99.5]")
+        return value

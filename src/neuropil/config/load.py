@@ -1,0 +1,129 @@
+"""The whole of the settings: recipes, YAML in and out, `a.b=value`; a wrong key names the nearest right one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from neuropil.config.base import Settings
+from neuropil.config.data import DataConfig
+from neuropil.config.decode import PredictConfig, SegmentConfig
+from neuropil.config.model import ModelConfig
+from neuropil.config.train import TrainConfig
+from neuropil.errors import ConfigError
+
+
+class Config(Settings):
+    """The whole of it, as it is stored beside every output."""
+
+    recipe: str = "em_neurons"
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    predict: PredictConfig = PredictConfig()
+    segment: SegmentConfig = SegmentConfig()
+
+    def to_yaml(self) -> str:
+        """The resolved settings as YAML text."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def recipes() -> list[str]:
+    """Names of the recipes that ship with the package."""
+    folder = resources.files("neuropil") / "recipes"
+    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+
+
+def load_config(recipe: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """Read a recipe (a shipped name or a YAML file) and apply `a.b=value` overrides.
+
+    Raises
+    ------
+    ConfigError
+        If the recipe is unknown, a key does not exist (the nearest one is named), or a value does not fit.
+    """
+    return parse_config(_with_overrides({"recipe": str(recipe), **_read_recipe(recipe)}, overrides))
+
+
+def override(config: Config, overrides: Iterable[str]) -> Config:
+    """Apply `a.b=value` overrides to settings; see `load_config` for the errors."""
+    return parse_config(_with_overrides(config.model_dump(mode="json"), overrides))
+
+
+def parse_config(values: Mapping[str, Any]) -> Config:
+    """Build a `Config` from nested mappings; see `load_config` for the errors."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise _explained(error) from None
+
+
+def _read_recipe(recipe: str | Path) -> dict[str, Any]:
+    path = Path(recipe)
+    if path.suffix in {".yaml", ".yml"}:
+        if not path.is_file():
+            raise ConfigError(f"recipe file '{path}' does not exist", "a YAML file or one of " + ", ".join(recipes()))
+        text = path.read_text()
+    elif str(recipe) in recipes():
+        text = (resources.files("neuropil") / "recipes" / f"{recipe}.yaml").read_text()
+    else:
+        raise ConfigError(f"unknown recipe '{recipe}'", "one of " + ", ".join(recipes()), _near(str(recipe), recipes()))
+    try:
+        values = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"recipe '{recipe}' is not YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"recipe '{recipe}' holds a {type(values).__name__}", "keys such as train: {steps: 100}")
+    return values
+
+
+def _with_overrides(values: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    for words in overrides:
+        key, sign, text = words.partition("=")
+        if not sign:
+            raise ConfigError(f"--set {words}", "key=value, for example train.steps=100")
+        _assign(values, key.strip(), text)
+    return values
+
+
+def _assign(values: dict[str, Any], key: str, text: str) -> None:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {key}={text}", "a YAML value") from None
+    *parents, last = key.split(".")
+    for parent in parents:
+        inner = values.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {key}: '{parent}' is a value, not a group")
+        values = inner
+    values[last] = value
+
+
+def _explained(error: ValidationError) -> ConfigError:
+    """Turn the first problem of a validation error into one line that helps."""
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        *parents, last = problem["loc"]
+        known = _known_keys([str(p) for p in parents])
+        return ConfigError(f"unknown key '{where}'", "one of " + ", ".join(known), _near(str(last), known))
+    return ConfigError(f"{where} = {problem.get('input')!r}", str(problem["msg"]))
+
+
+def _known_keys(parents: list[str]) -> list[str]:
+    model: Any = Config
+    for parent in parents:
+        model = model.model_fields[parent].annotation
+    return sorted(model.model_fields)
+
+
+def _near(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    return f"did you mean '{close[0]}'?" if close else ""

@@ -1,0 +1,3 @@
+"""Settings of pretraining."""
+
+from __future__ import annotations

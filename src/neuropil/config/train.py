@@ -1,0 +1,32 @@
+"""Settings of optimisation."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from neuropil.config.base import Settings
+
+
+class TrainConfig(Settings):
+    """Optimisation."""
+
+    steps: int = Field(20_000, ge=1)
+    budget: float | None = Field(None, gt=0, description="seconds of wall time; when given, steps follow from it")
+    batch: int = Field(1, ge=1)
+    lr: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    warmup: float = Field(0.03, ge=0, lt=1, description="share of the steps")
+    clip: float = Field(1.0, gt=0)
+    ema: float = Field(0.999, ge=0, lt=1)
+    loss: Literal["bce", "mse"] = "bce"
+    balance: bool = True
+    dice: float = Field(0.0, ge=0)
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    seed: int = 0
+    log_every: int = Field(20, ge=1)
+    validations: int = Field(6, ge=1, description="how many times a run is validated by segmentation score")
+    checkpoint_minutes: float = Field(5.0, gt=0)
+    devices: int = Field(1, ge=1)
+    threads: int | None = Field(None, ge=1)
