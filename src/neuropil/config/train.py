@@ -20,6 +20,12 @@ class TrainConfig(Settings):
     warmup: float = Field(0.03, ge=0, lt=1, description="share of the steps")
     clip: float = Field(1.0, gt=0)
     ema: float = Field(0.999, ge=0, lt=1)
+    layer_decay: float = Field(1.0, gt=0, le=1, description="learning rate of each layer relative to the one above it")
+    freeze: Literal["none", "half", "encoder"] = Field("none", description="encoder layers that keep their weights")
+    transfer: Literal["auto", "encoder", "all"] = Field(
+        "auto", description="taken from --init: all if all fits, else the encoder; the encoder; or all that fits"
+    )
+    transfer_floor: float = Field(0.95, ge=0, le=1, description="least share of the encoder's weights that must fit")
     loss: Literal["bce", "mse"] = "bce"
     balance: bool = True
     dice: float = Field(0.0, ge=0)

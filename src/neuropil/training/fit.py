@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import sys
@@ -13,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from lightning_fabric import Fabric
+from torch import nn
 
 from neuropil.config import Config
 from neuropil.data.augment.base import sectioned
@@ -29,9 +30,11 @@ from neuropil.models import build_model, network_stride
 from neuropil.plan import resolved
 from neuropil.registry import SEGMENTERS
 from neuropil.training.card import model_card
-from neuropil.training.checkpoint import CARD, WEIGHTS, Run, load_exactly, read_tensors, write_atomic
+from neuropil.training.checkpoint import CARD, Run, write_atomic
 from neuropil.training.engine import check_devices, launch
-from neuropil.training.loop import Batch, train_loop
+from neuropil.training.loop import train_loop
+from neuropil.training.objective import AffinityObjective, Batch
+from neuropil.training.transfer import read_first_weights, transfer
 from neuropil.training.validate import HeldBack, Validator
 from neuropil.versions import versions
 from neuropil.volume import Volume
@@ -133,20 +136,19 @@ def check_decoding(config: Config, held: Sequence[HeldBack], voxel_size: Float3)
             )
 
 
-def first_weights(init: str, config: Config, voxel_size: Float3) -> dict[str, str]:
-    """Check that first weights fit, all of them, and say which they are.
+def first_weights(init: str, config: Config, voxel_size: Float3) -> dict[str, Any]:
+    """Check that first weights fit and print the account of them; which they are.
 
     Raises
     ------
     RunError
         If they are missing, damaged, or of another network.
     """
-    path = Path(init) / WEIGHTS if Path(init).is_dir() else Path(init)
-    model = build_model(config.model, voxel_size, len(_offsets(config)))
-    tensors, _ = read_tensors(path)
-    load_exactly(model, tensors, str(path))
-    print(f"first weights: all {len(tensors)} tensors of '{path}'", file=sys.stderr)
-    return {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    path, tensors, identity = read_first_weights(init)
+    network = build_model(config.model, voxel_size, len(_offsets(config)))
+    account = transfer(network, tensors, config.train, str(path))
+    print("\n".join(account.lines(str(path))), file=sys.stderr)
+    return {**identity, "account": account.summary()}
 
 
 def check_crop(config: Config, stride: Int3) -> None:
@@ -174,7 +176,17 @@ def _work(fabric: Fabric, job: Job) -> bool:
         predict_settings(config, stride),
         (2 * stride[0], 2 * stride[1], 2 * stride[2]),
     )
-    return train_loop(fabric, job.run, batches, validator, job.init)
+    return train_loop(fabric, job.run, AffinityObjective(_network(job), config.train), batches, validator)
+
+
+def _network(job: Job) -> nn.Module:
+    config = job.run.config
+    torch.manual_seed(config.train.seed)
+    network = build_model(config.model, job.run.voxel_size, len(_offsets(config)))
+    if job.init is not None:
+        path, tensors, _ = read_first_weights(job.init)
+        transfer(network, tensors, config.train, str(path))
+    return network
 
 
 def _run_for(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from neuropil.config import TrainConfig
 from neuropil.errors import RunError
-from neuropil.models import build_model
 from neuropil.progress import Progress
 from neuropil.training.checkpoint import CHECKPOINT, WEIGHTS, Run, load_exactly, read_tensors, write_tensors
 from neuropil.training.interrupt import asked_to_stop
-from neuropil.training.losses import affinity_loss
+from neuropil.training.objective import Batch, Objective
+from neuropil.training.optimise import make_optimisers, moments, restore_moments, set_rate
 from neuropil.training.schedule import PROBE, Schedule
 
-Batch = dict[str, Tensor]
+__all__ = ["Batch", "Batches", "Validate", "train_loop"]
 
 
 class Batches(Protocol):
@@ -32,41 +32,42 @@ class Batches(Protocol):
 
 
 class Validate(Protocol):
-    """Scores a network on held-back volumes."""
+    """Scores what a run keeps on held-back volumes."""
 
     def __call__(self, model: nn.Module) -> dict[str, Any]:
-        """At least "score" (lower is better) and "calibration" (what to store for decoding)."""
+        """At least "score" (lower is better) and "calibration" (what is stored beside the weights)."""
 
 
 @dataclass
 class Session:
-    """What changes while training; only the loop owns one. `model` is `network` as the engine wraps it."""
+    """What changes while training; only the loop owns one. `model` is `objective` as the engine wraps it."""
 
     model: nn.Module
-    network: nn.Module
+    objective: Objective
     ema: dict[str, Tensor]
-    optimiser: torch.optim.Optimizer
+    optimisers: dict[str, torch.optim.Optimizer]
     schedule: Schedule
     best: float = float("inf")
     validations: int = 0
     losses: list[Tensor] = field(default_factory=list)
+    numbers: dict[str, float] = field(default_factory=dict)
     saved_at: float = field(default_factory=time.monotonic)
     logged_at: tuple[int, float] = (0, 0.0)
 
 
-def train_loop(fabric: Fabric, run: Run, batches: Batches, validate: Validate, init: str | None) -> bool:
+def train_loop(fabric: Fabric, run: Run, objective: Objective, batches: Batches, validate: Validate) -> bool:
     """Train a run to its end, or from its checkpoint to its end.
 
     Parameters
     ----------
     run
         A run directory; its checkpoint, if there is one, is continued.
+    objective
+        What is trained, with its first weights.
     batches
-        Training batches: image (B, 1, Z, Y, X) float, affinities and valid (B, C, Z, Y, X).
+        Training batches, as the objective wants them.
     validate
-        Called on the averaged weights by process 0, a fixed number of times a run.
-    init
-        A run directory or a .safetensors file to take the first weights from, all of them.
+        Called on a copy of `objective.kept` with the averaged weights, by process 0, a fixed number of times a run.
 
     Returns
     -------
@@ -78,7 +79,7 @@ def train_loop(fabric: Fabric, run: Run, batches: Batches, validate: Validate, i
     RunError
         If the gradient is not finite.
     """
-    session = _start(fabric, run, init)
+    session = _start(fabric, run, objective)
     config, schedule = run.config.train, session.schedule
     main = fabric.global_rank == 0
     stream = batches(schedule.step, fabric.global_rank, fabric.world_size)
@@ -117,26 +118,17 @@ def _any_process(fabric: Fabric, *, wanted: bool) -> bool:
     return float(votes) > 0  # type: ignore[arg-type]
 
 
-def _start(fabric: Fabric, run: Run, init: str | None) -> Session:
+def _start(fabric: Fabric, run: Run, objective: Objective) -> Session:
     config = run.config.train
-    torch.manual_seed(config.seed)
     if config.threads:
         torch.set_num_threads(config.threads)
-    model = build_model(run.config.model, run.voxel_size, len(run.offsets))
-    if init:
-        load_exactly(model, read_tensors(Path(init))[0], init)
-    model = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    plain = model.no_decay() if hasattr(model, "no_decay") else set()
-    groups = [
-        {"params": [p for n, p in model.named_parameters() if n not in plain], "weight_decay": config.weight_decay},
-        {"params": [p for n, p in model.named_parameters() if n in plain], "weight_decay": 0.0},
-    ]
-    optimiser = torch.optim.AdamW(groups, lr=config.lr, fused=True)
+    assert isinstance(objective, nn.Module)
+    objective.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    optimisers = make_optimisers(objective.groups(), config)
     schedule = Schedule(None if config.budget else config.steps, config.budget, config.warmup, config.lr)
-    wrapped, optimiser = fabric.setup(model, optimiser)
-    network: nn.Module = wrapped.module  # type: ignore[assignment]
-    ema = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-    session = Session(wrapped, network, ema, optimiser, schedule)
+    wrapped, *fitted = fabric.setup(objective, *optimisers.values())
+    ema = {name: tensor.detach().clone() for name, tensor in objective.kept.state_dict().items()}
+    session = Session(wrapped, objective, ema, dict(zip(optimisers, fitted, strict=True)), schedule)
     if (run.path / CHECKPOINT).is_file():
         _restore(run, session)
     elif fabric.global_rank == 0:
@@ -145,36 +137,42 @@ def _start(fabric: Fabric, run: Run, init: str | None) -> Session:
 
 
 def _step(fabric: Fabric, session: Session, batch: Batch, config: TrainConfig) -> None:
-    rate = session.schedule.learning_rate()
-    for group in session.optimiser.param_groups:
-        group["lr"] = rate
-    image = batch["image"].to(fabric.device, memory_format=torch.channels_last_3d)
-    target = batch["affinities"].to(fabric.device, memory_format=torch.channels_last_3d)
-    valid = batch["valid"].to(fabric.device, memory_format=torch.channels_last_3d)
-    logits = session.model(image)
-    loss = affinity_loss(logits, target, valid, kind=config.loss, balance=config.balance, dice_weight=config.dice)
+    step = session.schedule.step
+    # what a step draws depends on seed, step and process only, so a resumed run draws the same
+    torch.manual_seed((config.seed * 1_000_003 + step) * 1_009 + fabric.global_rank)
+    set_rate(session.optimisers, session.schedule.learning_rate())
+    losses = session.model({name: _placed(tensor, fabric.device) for name, tensor in batch.items()})
+    loss = torch.stack(list(losses.values())).sum()
     fabric.backward(loss)
-    norm = fabric.clip_gradients(
-        session.model,
-        session.optimiser,
-        max_norm=config.clip,
-        error_if_nonfinite=False,  # type: ignore[arg-type]
-    )
-    if norm is not None and not bool(torch.isfinite(norm)):
-        # before the step: the weights, and what is saved of them, are still good
-        raise RunError(
-            f"the gradient is not finite at step {session.schedule.step + 1} (loss {float(loss.detach()):g})",
-            "a finite loss",
-            "lower train.lr, or set train.precision=fp32; --resume goes on from the last checkpoint",
+    for optimiser in session.optimisers.values():
+        norm = fabric.clip_gradients(
+            session.model,
+            optimiser,
+            max_norm=config.clip,
+            error_if_nonfinite=False,  # type: ignore[arg-type]
         )
-    session.optimiser.step()
-    session.optimiser.zero_grad()
+        if norm is not None and not bool(torch.isfinite(norm)):
+            # before the step: the weights, and what is saved of them, are still good
+            raise RunError(
+                f"the gradient is not finite at step {step + 1} (loss {float(loss.detach()):g})",
+                "a finite loss",
+                "lower train.lr, or set train.precision=fp32; --resume goes on from the last checkpoint",
+            )
+        optimiser.step()
+        optimiser.zero_grad()
     session.losses.append(loss.detach())
     session.schedule.step += 1
     decay = min(config.ema, session.schedule.step / (session.schedule.step + 9))
-    weights = session.network.state_dict()
+    weights = session.objective.kept.state_dict()
     with torch.no_grad():
         torch._foreach_lerp_(list(session.ema.values()), [weights[name] for name in session.ema], 1 - decay)
+    session.numbers |= session.objective.after_update(session.schedule.step)
+
+
+def _placed(tensor: Tensor, device: torch.device) -> Tensor:
+    if tensor.ndim == 5:
+        return tensor.to(device, memory_format=torch.channels_last_3d)
+    return tensor.to(device)
 
 
 def _plan(fabric: Fabric, run: Run, session: Session, progress: Progress) -> None:
@@ -210,7 +208,7 @@ def _validate(fabric: Fabric, run: Run, session: Session, validate: Validate) ->
     started = time.monotonic()
     schedule = session.schedule
     if fabric.global_rank == 0:
-        result = validate(_averaged(run, session, fabric.device))
+        result = validate(_averaged(session, fabric.device))
         run.log(kind="validation", step=schedule.step, elapsed=round(schedule.elapsed, 2), **result)
         if result["score"] <= session.best:
             session.best = float(result["score"])
@@ -232,8 +230,8 @@ def _validate(fabric: Fabric, run: Run, session: Session, validate: Validate) ->
     return run
 
 
-def _averaged(run: Run, session: Session, device: torch.device) -> nn.Module:
-    model = build_model(run.config.model, run.voxel_size, len(run.offsets))
+def _averaged(session: Session, device: torch.device) -> nn.Module:
+    model = copy.deepcopy(session.objective.kept)
     model.load_state_dict(session.ema)
     return model.to(device).eval()
 
@@ -254,48 +252,58 @@ def _log(run: Run, session: Session, progress: Progress, *, write: bool) -> None
             lr=schedule.learning_rate(),
             elapsed=round(schedule.elapsed, 2),
             steps_per_second=round(rate, 3),
+            **{name: round(value, 6) for name, value in session.numbers.items()},
         )
+    session.numbers.clear()
 
 
 def _save(run: Run, session: Session) -> None:
-    tensors = {f"model.{n}": t for n, t in session.network.state_dict().items()}
+    extra, values = session.objective.extra_state()
+    tensors = {f"model.{n}": t for n, t in session.objective.kept.state_dict().items()}
+    tensors |= {f"objective.{n}": t for n, t in _beside(session.objective).items()}
     tensors |= {f"ema.{n}": t for n, t in session.ema.items()}
-    optimiser = session.optimiser.state_dict()["state"]
-    tensors |= {f"optimiser.{i}.{k}": torch.as_tensor(t) for i, s in optimiser.items() for k, t in s.items()}
+    tensors |= {f"optimiser.{n}": t for n, t in moments(session.optimisers).items()}
+    tensors |= {f"extra.{n}": t for n, t in extra.items()}
     tensors |= {f"loss.{i}": t for i, t in enumerate(session.losses)}
-    tensors["rng"] = torch.get_rng_state()
     state = {
         "schedule": session.schedule.state(),
         "best": session.best,
         "validations": session.validations,
+        "numbers": session.numbers,
+        "extra": values,
     }
     write_tensors(run.path / CHECKPOINT, tensors, state)
     session.saved_at = time.monotonic()
 
 
 def _restore(run: Run, session: Session) -> None:
+    where = str(run.path / CHECKPOINT)
     tensors, state = read_tensors(run.path / CHECKPOINT)
-    load_exactly(session.network, _part(tensors, "model."), str(run.path / CHECKPOINT))
+    load_exactly(session.objective.kept, _part(tensors, "model."), where)
+    beside = _beside(session.objective)
+    stored = _part(tensors, "objective.")
+    if set(stored) != set(beside):
+        raise RunError(f"'{where}' holds the state of another objective", "the settings that it was made with")
+    with torch.no_grad():
+        for name, tensor in beside.items():
+            tensor.copy_(stored[name])
     session.ema = {n: t.to(session.ema[n].device) for n, t in _part(tensors, "ema.").items()}
-    optimiser = session.optimiser.state_dict()
-    parameters = [p for group in session.optimiser.param_groups for p in group["params"]]
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in _part(tensors, "optimiser.").items():
-        index, _, key = name.partition(".")
-        like = parameters[int(index)]
-        # the fused optimiser walks parameter and moments by memory address: they must lie in memory alike
-        moments.setdefault(int(index), {})[key] = tensor if tensor.ndim == 0 else torch.empty_like(like).copy_(tensor)
-    session.optimiser.load_state_dict({**optimiser, "state": moments})
-    device = parameters[0].device
+    restore_moments(session.optimisers, _part(tensors, "optimiser."))
+    session.objective.load_extra_state(_part(tensors, "extra."), state["extra"])
+    device = next(iter(session.ema.values())).device
     losses = sorted(_part(tensors, "loss.").items(), key=lambda item: int(item[0]))
     session.losses = [t.to(device) for _, t in losses]
-    torch.set_rng_state(tensors["rng"])
     session.schedule = Schedule(**state["schedule"])
-    session.best, session.validations = state["best"], state["validations"]
+    session.best, session.validations, session.numbers = state["best"], state["validations"], state["numbers"]
     if torch.distributed.is_initialized() and torch.distributed.get_rank():
         return
     run.forget_rows_after(session.schedule.step)
 
 
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _beside(objective: Objective) -> dict[str, Tensor]:
+    """Parameters and buffers of an objective that do not belong to what is kept."""
+    return {name: t for name, t in objective.state_dict().items() if not name.startswith("kept.")}
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

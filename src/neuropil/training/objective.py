@@ -1,0 +1,96 @@
+"""What a run optimises, seen from the loop: losses by group, parameters by group, and the module that is kept.
+
+Supervised training and every way of pretraining are one of these, so that they share one loop without a branch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from neuropil.config import TrainConfig
+from neuropil.training.losses import affinity_loss
+
+Batch = dict[str, Tensor]
+#: State beside the parameters: tensors, and plain values.
+ExtraState = tuple[dict[str, Tensor], dict[str, Any]]
+
+
+class Objective(Protocol):
+    """An `nn.Module` whose forward turns a batch into losses.
+
+    Attributes
+    ----------
+    kept
+        The module whose moving average is validated and written as the run's weights.
+    """
+
+    kept: nn.Module
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        """Group of parameters → its loss (a scalar); the losses of groups must not share parameters."""
+
+    def groups(self) -> dict[str, nn.Module]:
+        """Group → the module that holds its parameters; each group has an optimiser of its own."""
+
+    def after_update(self, step: int) -> dict[str, float]:
+        """Whatever follows step number `step` (teachers, agents, schedules); numbers to log."""
+
+    def extra_state(self) -> ExtraState:
+        """What resuming needs beside parameters and buffers."""
+
+    def load_extra_state(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Take back what `extra_state` gave."""
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """As of `nn.Module`."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """As of `nn.Module`."""
+
+
+class AffinityObjective(nn.Module):
+    """Supervised training: a network learns the affinities of labelled crops.
+
+    Parameters
+    ----------
+    network
+        Image (B, 1, Z, Y, X) → logits (B, C, Z, Y, X).
+    config
+        Which loss.
+    """
+
+    def __init__(self, network: nn.Module, config: TrainConfig) -> None:
+        super().__init__()
+        self.kept = network
+        self._config = config
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """The affinity loss of a batch with image, affinities and valid."""
+        config = self._config
+        loss = affinity_loss(
+            self.kept(batch["image"]),
+            batch["affinities"],
+            batch["valid"],
+            kind=config.loss,
+            balance=config.balance,
+            dice_weight=config.dice,
+        )
+        return {"network": loss}
+
+    def groups(self) -> dict[str, nn.Module]:
+        """One group: the network."""
+        return {"network": self.kept}
+
+    def after_update(self, step: int) -> dict[str, float]:
+        """Nothing follows a step."""
+        return {}
+
+    def extra_state(self) -> ExtraState:
+        """Nothing beside the parameters."""
+        return {}, {}
+
+    def load_extra_state(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Nothing to take back."""

@@ -1,0 +1,122 @@
+"""First weights from elsewhere: taken with a full account, or refused; never partly and silently."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neuropil.config import TrainConfig
+from neuropil.errors import RunError
+from neuropil.training.checkpoint import WEIGHTS, read_tensors
+
+
+@dataclass(frozen=True)
+class Account:
+    """What became of every tensor.
+
+    Parameters
+    ----------
+    matched
+        Names that were taken as they are.
+    missing
+        Names of the network that keep their fresh weights.
+    reshaped
+        Those among `missing` that the file has in another shape.
+    unused
+        Names of the file that the network does not take.
+    share
+        How much of what was asked for (by number of weights) was found.
+    """
+
+    matched: tuple[str, ...]
+    missing: tuple[str, ...]
+    reshaped: tuple[str, ...]
+    unused: tuple[str, ...]
+    share: float
+
+    def lines(self, where: str) -> list[str]:
+        """The account for people."""
+        told = [f"first weights from '{where}': {len(self.matched)} tensors taken ({self.share:.1%} of what was asked)"]
+        for what, names in (
+            ("fresh", self.missing),
+            ("of another shape", self.reshaped),
+            ("not used", self.unused),
+        ):
+            if names:
+                shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+                told.append(f"  {len(names)} {what}: {shown}")
+        return told
+
+    def summary(self) -> dict[str, Any]:
+        """The account for run.json."""
+        return {
+            "matched": len(self.matched),
+            "missing": list(self.missing),
+            "reshaped": list(self.reshaped),
+            "unused": list(self.unused),
+            "share": round(self.share, 4),
+        }
+
+
+def read_first_weights(init: str) -> tuple[Path, dict[str, Tensor], dict[str, str]]:
+    """The file behind `--init`, its tensors, and which file it was.
+
+    Raises
+    ------
+    RunError
+        If it is missing, damaged, or not safetensors.
+    """
+    path = Path(init) / WEIGHTS if Path(init).is_dir() else Path(init)
+    tensors, _ = read_tensors(path)
+    return path, tensors, {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def transfer(network: nn.Module, tensors: Mapping[str, Tensor], config: TrainConfig, where: str) -> Account:
+    """Give a network its first weights.
+
+    Weights that fit exactly are all taken. Otherwise `config.transfer` says which: the encoder's ("auto", "encoder";
+    the published ablations speak for it), or all that fit in name and shape ("all").
+
+    Raises
+    ------
+    RunError
+        If less than `config.transfer_floor` of the encoder's weights are found; nothing is changed then.
+    """
+    own = network.state_dict()
+    fitting = {name for name in own if name in tensors and tensors[name].shape == own[name].shape}
+    whole = fitting == set(own) == set(tensors)
+    names: Any = getattr(network, "encoder_names", None)
+    encoder: set[str] = set(own) if names is None else names()
+    wanted = set(own) if config.transfer == "all" or (whole and config.transfer == "auto") else encoder
+    taken = fitting & wanted
+    share = _weights(own, encoder & fitting) / max(1, _weights(own, encoder))
+    account = Account(
+        matched=tuple(n for n in own if n in taken),
+        missing=tuple(n for n in own if n not in taken),
+        reshaped=tuple(n for n in own if n in wanted and n in tensors and n not in fitting),
+        unused=tuple(n for n in tensors if n not in taken),
+        share=share,
+    )
+    if share < config.transfer_floor or not taken:
+        absent = [n for n in own if n in encoder and n not in fitting]
+        raise RunError(
+            f"weights of '{where}' do not fit the network: {share:.1%} of its encoder; "
+            f"missing or of another shape: {', '.join(absent[:4])}"
+            + (f" and {len(absent) - 4} more" if len(absent) > 4 else ""),
+            f"at least {config.transfer_floor:.0%} (train.transfer_floor)",
+            "use the network and the settings under model. that they were made with",
+        )
+    with torch.no_grad():
+        for name in taken:
+            own[name].copy_(tensors[name])
+    return account
+
+
+def _weights(own: Mapping[str, Tensor], names: set[str]) -> int:
+    return sum(own[name].numel() for name in names)

@@ -1,0 +1,71 @@
+"""First weights: all, the encoder's, or a refusal; never a silent part."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from neuropil.config import TrainConfig
+from neuropil.errors import RunError
+from neuropil.training.transfer import transfer
+
+
+class Net(nn.Module):
+    """An encoder of two layers and a head."""
+
+    def __init__(self, outputs: int = 3, width: int = 4) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(5, width), nn.Linear(width, 4)
+        self.head = nn.Linear(4, outputs)
+
+    def encoder_names(self) -> set[str]:
+        return {n for n in self.state_dict() if not n.startswith("head")}
+
+
+def _weights(net: nn.Module) -> dict[str, torch.Tensor]:
+    return {n: t.clone() for n, t in net.state_dict().items()}
+
+
+def test_all_is_taken_where_all_fits() -> None:
+    source, net = _weights(Net()), Net()
+    account = transfer(net, source, TrainConfig(), "x")
+    assert all(torch.equal(net.state_dict()[n], source[n]) for n in source)
+    assert (account.share, account.missing, account.unused) == (1.0, (), ())
+
+
+def test_only_the_encoder_is_taken_where_heads_differ_and_the_account_says_so() -> None:
+    source, net = _weights(Net(outputs=1)), Net()
+    before = _weights(net)
+    account = transfer(net, source, TrainConfig(), "x")
+    assert torch.equal(net.first.weight, source["first.weight"])
+    assert torch.equal(net.head.weight, before["head.weight"])
+    assert set(account.missing) == {"head.weight", "head.bias"}
+    assert set(account.unused) == {"head.weight", "head.bias"}
+    assert any("2 fresh: head.weight, head.bias" in line for line in account.lines("x"))
+
+
+def test_encoder_alone_can_be_asked_for_and_all_that_fits_too() -> None:
+    source, net = _weights(Net()), Net()
+    before = _weights(net)
+    transfer(net, source, TrainConfig(transfer="encoder"), "x")
+    assert torch.equal(net.head.weight, before["head.weight"])
+    source["head.weight"] = torch.zeros(1, 4)
+    account = transfer(net, source, TrainConfig(transfer="all"), "x")
+    assert torch.equal(net.head.bias, source["head.bias"])
+    assert account.reshaped == ("head.weight",)
+
+
+def test_below_the_floor_nothing_changes_and_the_missing_are_named() -> None:
+    source, net = _weights(Net(width=7)), Net()
+    before = _weights(net)
+    with pytest.raises(RunError, match=r"(?s)first.weight.*at least 95%"):
+        transfer(net, source, TrainConfig(), "x")
+    assert all(torch.equal(net.state_dict()[n], before[n]) for n in before)
+    transfer(net, source, TrainConfig(transfer_floor=0.05), "x")
+    assert torch.equal(net.second.bias, source["second.bias"])
+
+
+def test_weights_of_something_else_are_refused_even_without_a_floor() -> None:
+    with pytest.raises(RunError, match="do not fit"):
+        transfer(Net(), {"other": torch.zeros(3)}, TrainConfig(transfer_floor=0), "x")
