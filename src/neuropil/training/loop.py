@@ -178,17 +178,20 @@ def _placed(tensor: Tensor, device: torch.device) -> Tensor:
 def _plan(fabric: Fabric, run: Run, session: Session, progress: Progress) -> None:
     """Turn a time budget into steps: once after a first measurement, again after each validation."""
     schedule, config = session.schedule, run.config.train
-    if schedule.budget is not None and schedule.total is None and schedule.step >= PROBE:
-        if schedule.validation_seconds == 0:
-            schedule.validation_seconds = schedule.elapsed / PROBE * 20
-        _replan(fabric, run, session, config.validations)
+    if schedule.budget is not None and schedule.total is None:
+        if schedule.step == PROBE // 2:
+            schedule.mark()
+        if schedule.step >= PROBE:
+            pace = schedule.seconds_per_step
+            if schedule.validation_seconds == 0:
+                schedule.validation_seconds = 20 * pace
+            _replan(fabric, run, session, config.validations, pace)
     progress.update(schedule.step, schedule.total)
 
 
-def _replan(fabric: Fabric, run: Run, session: Session, validations_left: int) -> None:
+def _replan(fabric: Fabric, run: Run, session: Session, validations_left: int, pace: float) -> None:
     schedule = session.schedule
-    training = schedule.elapsed - schedule.validation_seconds * session.validations
-    schedule.fit_to_budget(training / schedule.step, validations_left)
+    schedule.fit_to_budget(pace, validations_left)
     # every process must stop at the same step, so process 0's clock decides
     schedule.total = fabric.broadcast(schedule.total)
     if fabric.global_rank == 0:
@@ -207,6 +210,7 @@ def _validation_due(session: Session, config: TrainConfig) -> bool:
 def _validate(fabric: Fabric, run: Run, session: Session, validate: Validate) -> Run:
     started = time.monotonic()
     schedule = session.schedule
+    pace = schedule.seconds_per_step
     if fabric.global_rank == 0:
         result = validate(_averaged(session, fabric.device))
         run.log(kind="validation", step=schedule.step, elapsed=round(schedule.elapsed, 2), **result)
@@ -223,7 +227,8 @@ def _validate(fabric: Fabric, run: Run, session: Session, validate: Validate) ->
     n = session.validations
     schedule.validation_seconds += (seconds - schedule.validation_seconds) / n
     if schedule.budget is not None and not schedule.done:
-        _replan(fabric, run, session, max(0, run.config.train.validations - n))
+        _replan(fabric, run, session, max(0, run.config.train.validations - n), pace)
+    schedule.mark()
     if fabric.global_rank == 0:
         _save(run, session)
     fabric.barrier()

@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-#: Steps after which a budget is first turned into a number of steps.
+#: Steps after which a budget is first turned into a number of steps, by the pace of the second half of them.
 PROBE = 40
 #: Longest warm-up in steps.
 LONGEST_WARMUP = 300
@@ -24,6 +24,8 @@ class Schedule:
         Seconds of training and validation together, or None.
     elapsed
         Seconds spent so far, over all sessions.
+    marked_step, marked_elapsed
+        Since when the pace is measured.
     """
 
     total: int | None
@@ -33,6 +35,8 @@ class Schedule:
     step: int = 0
     elapsed: float = 0.0
     validation_seconds: float = 0.0
+    marked_step: int = 0
+    marked_elapsed: float = 0.0
 
     def state(self) -> dict[str, Any]:
         """As JSON."""
@@ -55,6 +59,15 @@ class Schedule:
         ramp = min(1.0, (self.step + 1) / warm)
         decay = 0.5 * (1 + math.cos(math.pi * max(0.0, self.step - warm) / max(1.0, total - warm)))
         return self.peak * ramp * (decay if math.isfinite(total) else 1.0)
+
+    def mark(self) -> None:
+        """Measure the pace from here on: neither what was compiled before nor a validation counts as training."""
+        self.marked_step, self.marked_elapsed = self.step, self.elapsed
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Pace since the last mark."""
+        return (self.elapsed - self.marked_elapsed) / max(1, self.step - self.marked_step)
 
     def fit_to_budget(self, seconds_per_step: float, validations_left: int) -> None:
         """Plan as many further steps as the budget leaves room for, after the validations still to come."""

@@ -39,6 +39,13 @@ def test_an_exhausted_budget_still_ends() -> None:
     assert schedule.done
 
 
+def test_pace_counts_from_the_mark() -> None:
+    schedule = _at(20, elapsed=100.0)
+    schedule.mark()
+    schedule.step, schedule.elapsed = 30, 105.0
+    assert schedule.seconds_per_step == 0.5
+
+
 def test_without_a_plan_the_rate_only_warms_up() -> None:
     assert _at(10**6, total=None, budget=1.0).learning_rate() == pytest.approx(0.1)
 
