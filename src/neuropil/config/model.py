@@ -4,18 +4,72 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from neuropil.config.base import Offset, Settings
+
+
+class ViTConfig(Settings):
+    """The vision transformer `vit3d`, and the decoder that `unetr` puts on it."""
+
+    dim: int = Field(192, ge=12, description="width of a token")
+    depth: int = Field(6, ge=1, description="blocks")
+    heads: int = Field(6, ge=1)
+    mlp_ratio: float = Field(4.0, gt=0, description="width of the hidden layer of a block, relative to dim")
+    patch: Offset | None = Field(None, description="voxels of a token; chosen from the voxel size when empty")
+    wavelengths_nm: tuple[PositiveFloat, PositiveFloat] = Field(
+        (320.0, 20480.0), description="shortest and longest wave of the position codes"
+    )
+    drop_path: float = Field(0.0, ge=0, lt=1, description="chance to skip the last block; falls to 0 at the first")
+    layer_scale: float | None = Field(None, gt=0, description="first value of a learned gain on every branch")
+    prefix_tokens: int = Field(0, ge=0, description="tokens without a place (class token, registers)")
+    checkpointing: bool = Field(False, description="compute blocks twice in training, to hold less memory")
+    taps: tuple[PositiveInt, ...] | None = Field(
+        None, description="blocks after which unetr reads tokens, the last included; evenly spaced when empty"
+    )
+    decoder: tuple[PositiveInt, ...] = Field(
+        (16, 32, 64, 96),
+        description="channels of the decoder of unetr, finest first, one for each level above the tokens",
+    )
+
+    @field_validator("patch")
+    @classmethod
+    def _positive(cls, patch: Offset | None) -> Offset | None:
+        if patch is not None and min(patch) < 1:
+            raise ValueError("voxels along z, y, x, each at least 1, for example [4, 16, 16]")
+        return patch
+
+    @field_validator("wavelengths_nm")
+    @classmethod
+    def _ordered(cls, ends: tuple[float, float]) -> tuple[float, float]:
+        if ends[0] >= ends[1]:
+            raise ValueError("the shorter wave first, then the longer")
+        return ends
+
+    @model_validator(mode="after")
+    def _fits(self) -> ViTConfig:
+        if self.dim % self.heads:
+            raise ValueError(f"dim ({self.dim}) must be a multiple of heads ({self.heads})")
+        taps = self.taps
+        if taps is not None and (not taps or list(taps) != sorted(set(taps)) or taps[-1] != self.depth):
+            raise ValueError(f"taps {list(taps)} must ascend and end with depth ({self.depth})")
+        return self
 
 
 class ModelConfig(Settings):
     """The network."""
 
-    name: str = "resunet"
-    channels: tuple[int, ...] = (16, 32, 64, 96)
+    name: str = Field("resunet", description="resunet, unetr, or package.module:build")
+    encoder: str | None = Field(
+        None,
+        description="what pretraining trains (vit3d, resunet, package.module:build); that of the network when empty",
+    )
+    channels: tuple[int, ...] = Field((16, 32, 64, 96), description="channels of each level of resunet, finest first")
     blocks: int = Field(1, ge=1, description="residual blocks a level")
-    norm: Literal["group", "instance", "standardised", "none"] = "group"
+    norm: Literal["group", "instance", "standardised", "none"] = Field(
+        "group", description="of convolutions; standardised is the fastest on CPUs"
+    )
+    vit: ViTConfig = ViTConfig()
     offsets: tuple[Offset, ...] | None = Field(
         None, description="affinity steps; chosen from the voxel size when empty"
     )

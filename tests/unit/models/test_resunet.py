@@ -6,29 +6,7 @@ import torch
 from neuropil.config import load_config
 from neuropil.errors import ConfigError
 from neuropil.models import build_model
-from neuropil.models.layers import Down, Up, fold, unfold
-from neuropil.models.resunet import ResUNet, plan_levels
-
-
-@pytest.mark.parametrize(
-    ("voxel_size", "stride"),
-    [
-        ((8, 8, 8), (8, 8, 8)),
-        ((40, 4, 4), (1, 8, 8)),
-        ((30, 6, 6), (2, 8, 8)),
-        ((50, 4, 4), (1, 8, 8)),
-        ((16, 8, 8), (4, 8, 8)),
-        ((10, 20, 10), (8, 4, 8)),
-    ],
-)
-def test_stride_follows_the_voxel_size(voxel_size: tuple[float, float, float], stride: tuple[int, int, int]) -> None:
-    assert plan_levels(voxel_size, 4)[-1].stride == stride
-
-
-def test_coarse_sections_get_flat_kernels_until_near_isotropic() -> None:
-    kernels = [level.kernel for level in plan_levels((40, 4, 4), 4)]
-    assert kernels == [(1, 3, 3), (1, 3, 3), (3, 3, 3), (3, 3, 3)]
-    assert all(level.kernel == (3, 3, 3) for level in plan_levels((8, 8, 8), 4))
+from neuropil.models.resunet import ResUNet
 
 
 @pytest.mark.parametrize("voxel_size", [(8, 8, 8), (40, 4, 4), (30, 6, 6)])
@@ -79,18 +57,14 @@ def test_no_decay_names_only_vectors() -> None:
     assert all(names[n].ndim == 1 for n in net.no_decay())
 
 
-def test_fold_is_inverted_and_matches_strided_convolution() -> None:
-    x = torch.randn(2, 3, 4, 6, 8)
-    factor = (2, 3, 4)
-    assert torch.equal(unfold(fold(x, factor), factor), x)
-    down = Down(3, 5, (1, 2, 2), "group")
-    kernel = down.proj.weight.view(5, 1, 2, 2, 3).permute(0, 4, 1, 2, 3)
-    assert torch.allclose(down(x), torch.nn.functional.conv3d(x, kernel, stride=(1, 2, 2)), atol=1e-5)
-    up = Up(3, 4, (2, 1, 2), "group")
-    kernel = up.proj.weight.view(2, 1, 2, 4, 3).permute(4, 3, 0, 1, 2)
-    assert torch.allclose(up(x), torch.nn.functional.conv_transpose3d(x, kernel, stride=(2, 1, 2)), atol=1e-5)
-
-
 def test_one_level_is_refused() -> None:
     with pytest.raises(ConfigError, match="at least two levels"):
         ResUNet((8, 8, 8), 3, (8,), blocks=1, norm_kind="group")
+
+
+def test_layers_are_the_stem_each_way_down_and_all_the_way_up() -> None:
+    net = ResUNet((8, 8, 8), 3, (8, 16, 24), blocks=2, norm_kind="standardised")
+    names = ["stem.0.weight", "downs.0.proj.gain", "encoders.1.1.conv2.bias", "ups.1.proj.weight", "head.bias"]
+    assert set(names) <= set(net.state_dict())
+    assert [net.layer_of(name) for name in names] == [0, 1, 2, 3, 3]
+    assert net.layers == 3

@@ -1,0 +1,103 @@
+"""Building blocks of transformers; shapes are (B, N, D). Names of parameters are those of published 2-D models."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from neuropil.config import ViTConfig
+
+
+class Attention(nn.Module):
+    """Self-attention: softmax(q kᵀ / √d) v in each head."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        b, n, d = x_BND.shape
+        q, k, v = self.qkv(x_BND).view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        out: Tensor = self.proj(mixed.transpose(1, 2).reshape(b, n, d))
+        return out
+
+
+class Mlp(nn.Module):
+    """Two linear layers on every token by itself."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        out: Tensor = self.fc2(F.gelu(self.fc1(x_BND)))
+        return out
+
+
+class LayerScale(nn.Module):
+    """A learned gain for each channel (Touvron et al. 2021, arXiv 2103.17239)."""
+
+    def __init__(self, dim: int, start: float) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((dim,), start))
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        return x_BND * self.gamma
+
+
+class DropPath(nn.Module):
+    """In training a crop's branch is left out by chance, and the others are made larger by as much.
+
+    Stochastic depth: Huang et al. 2016 (arXiv 1603.09382).
+    """
+
+    def __init__(self, chance: float) -> None:
+        super().__init__()
+        self.chance = chance
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        if not self.training or self.chance == 0:
+            return x_BND
+        kept = torch.rand(len(x_BND), 1, 1, device=x_BND.device) >= self.chance
+        return x_BND * (kept / (1 - self.chance)).to(x_BND.dtype)
+
+
+class Block(nn.Module):
+    """Attention, then an MLP, each normed before and added to what came in.
+
+    Parameters
+    ----------
+    config
+        Widths, heads, and the first value of the learned gains.
+    drop_path
+        Chance to leave a branch out in training.
+    """
+
+    def __init__(self, config: ViTConfig, *, drop_path: float) -> None:
+        super().__init__()
+        dim, scale = config.dim, config.layer_scale
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.attn = Attention(dim, config.heads)
+        self.ls1 = nn.Identity() if scale is None else LayerScale(dim, scale)
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.mlp = Mlp(dim, round(config.mlp_ratio * dim))
+        self.ls2 = nn.Identity() if scale is None else LayerScale(dim, scale)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        x_BND = x_BND + self.drop_path(self.ls1(self.attn(self.norm1(x_BND))))
+        out: Tensor = x_BND + self.drop_path(self.ls2(self.mlp(self.norm2(x_BND))))
+        return out
+
+
+def init_linear(module: nn.Module) -> None:
+    """Fresh weights of linear layers: narrow normal, biases zero; for `nn.Module.apply`."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

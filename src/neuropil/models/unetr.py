@@ -1,0 +1,171 @@
+"""Affinities from a vision transformer: tokens of several depths, brought up into a thin convolutional pyramid.
+
+The idea is UNETR's (Hatamizadeh et al. 2022, arXiv 2103.10504). Ours is several times cheaper: a token becomes the
+voxels of its neighbourhood by one matrix product, in place of a chain of convolutions; features are added, not
+concatenated; and fine detail comes from a few thin convolutions on the image itself.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from neuropil.config import ModelConfig, ViTConfig
+from neuropil.errors import ConfigError
+from neuropil.geometry import Float3, Int3
+from neuropil.models.layers import Down, ResBlock, Up, conv, norm
+from neuropil.models.levels import Level, plan_to
+from neuropil.models.vit3d import ViT3d
+
+#: Tokens are read after so many depths where the settings leave it open and there are levels enough.
+TAPS = 4
+
+
+def build(config: ModelConfig, voxel_size: Float3, outputs: int) -> nn.Module:
+    """The network (nm; z, y, x) that settings ask for; see `neuropil.models.build_model`."""
+    return UNETR(config, voxel_size, outputs)
+
+
+def plan_taps(config: ViTConfig, levels: int) -> tuple[int, ...]:
+    """After which blocks tokens are read, for a decoder of so many levels above the tokens.
+
+    Raises
+    ------
+    ConfigError
+        If there are more taps than levels.
+
+    Examples
+    --------
+    >>> plan_taps(ViTConfig(depth=12), 4)
+    (3, 6, 9, 12)
+    """
+    if config.taps is None:
+        count = min(TAPS, levels)
+        return tuple(sorted({math.ceil(config.depth * n / count) for n in range(1, count + 1)}))
+    if len(config.taps) > levels:
+        raise ConfigError(
+            f"model.vit.taps = {list(config.taps)}", f"at most {levels}, one for each level above the tokens"
+        )
+    return config.taps
+
+
+class UNETR(nn.Module):
+    """Image to logits: (B, 1, Z, Y, X) → (B, outputs, Z, Y, X); extents must be multiples of `stride`.
+
+    Parameters
+    ----------
+    config
+        Settings of the network: `vit`, `blocks`, `norm`.
+    voxel_size
+        nm, z, y, x; decides the patch, and where pooling and kernels are (1, ·, ·).
+    outputs
+        Number of output channels, one for each affinity offset.
+
+    Attributes
+    ----------
+    encoder
+        The transformer.
+    stride
+        The patch, z, y, x.
+
+    Raises
+    ------
+    ConfigError
+        If decoder or taps do not fit the patch.
+    """
+
+    def __init__(self, config: ModelConfig, voxel_size: Float3, outputs: int) -> None:
+        super().__init__()
+        kind = config.norm
+        self.encoder = ViT3d(config.vit, voxel_size)
+        self.stride: Int3 = self.encoder.patch
+        # the tokens are the last level; their width is the transformer's
+        levels = plan_to(voxel_size, self.stride)[:-1]
+        widths = config.vit.decoder[: len(levels)]
+        if len(widths) < len(levels) or not levels:
+            raise ConfigError(
+                f"model.vit.decoder = {list(config.vit.decoder)} with patches of {self.stride}",
+                f"channels for {len(levels)} levels" if levels else "patches of more than one voxel",
+            )
+        self.taps = plan_taps(config.vit, len(levels))
+        dim, early = self.encoder.dim, len(self.taps) - 1
+        # the last tokens are where the decoder begins; what is read earlier joins it a level higher: deep is coarse
+        self.places = tuple(range(len(levels) - early, len(levels)))
+        self.tap_norms = nn.ModuleList(nn.LayerNorm(dim, eps=1e-6) for _ in self.places)
+        self.tap_ups = nn.ModuleList(
+            Up(dim, widths[n], _ratio(self.stride, levels[n].stride), kind) for n in self.places
+        )
+        self.stem = _stem(widths[0], levels[0], kind)
+        self.half_res = nn.Sequential()
+        if len(levels) > 1:
+            kernel = levels[1].kernel
+            self.half_res.append(Down(widths[0], widths[1], levels[1].factor, kind))
+            self.half_res.append(ResBlock(widths[1], widths[1], (kernel, kernel), kind))
+        self.ups, self.merges, self.decoders = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        below, stride = dim, self.stride
+        for width, level in zip(widths[::-1], levels[::-1], strict=True):
+            self.ups.append(Up(below, width, _ratio(stride, level.stride), kind))
+            self.merges.append(norm(kind, width))
+            self.decoders.append(_decoder(width, level, config.blocks, kind))
+            below, stride = width, level.stride
+        self.head = conv(widths[0], outputs, (1, 1, 1), bias=True)
+        nn.init.normal_(self.head.weight, std=0.01)
+
+    @property
+    def layers(self) -> int:
+        """Number of the last layer; see `layer_of`."""
+        return self.encoder.layers
+
+    def layer_of(self, name: str) -> int:
+        """Layer of a parameter: those of the transformer, whose last holds the whole decoder too."""
+        within = name.removeprefix("encoder.")
+        return self.layers if within == name else self.encoder.layer_of(within)
+
+    def encoder_names(self) -> set[str]:
+        """Names of the state that pretraining makes: the transformer's."""
+        return {f"encoder.{name}" for name in self.encoder.encoder_names()}
+
+    def no_decay(self) -> set[str]:
+        """Names of parameters that weight decay must not touch: biases, normalisation, tokens without a place."""
+        plain = {name for name, parameter in self.named_parameters() if parameter.ndim == 1}
+        return plain | {f"encoder.{name}" for name in self.encoder.no_decay()}
+
+    def forward(self, x_BCZYX: Tensor) -> Tensor:
+        *early, y = self._tapped(x_BCZYX)
+        skips: list[list[Tensor]] = [[] for _ in self.decoders]
+        for tokens, tap_norm, up, n in zip(early, self.tap_norms, self.tap_ups, self.places, strict=True):
+            skips[n].append(up(tap_norm(tokens.movedim(1, -1)).movedim(-1, 1)))
+        skips[0].append(self.stem(x_BCZYX))
+        if len(skips) > 1:
+            skips[1].append(self.half_res(skips[0][-1]))
+        for up, merge, decoder, added in zip(self.ups, self.merges, self.decoders, reversed(skips), strict=True):
+            y = decoder(torch.relu(merge(sum(added, start=up(y)))))
+        out: Tensor = self.head(y)
+        return out
+
+    def _tapped(self, x_BCZYX: Tensor) -> list[Tensor]:
+        """Tokens of all taps as maps (B, D, Z, Y, X)."""
+        z, y, x = x_BCZYX.shape[2:]
+        grid = self.encoder.grid((z, y, x))
+        found = self.encoder.taps(x_BCZYX, self.taps)
+        return [tokens.view(len(tokens), *grid, -1).movedim(-1, 1) for tokens in found]
+
+
+def _stem(width: int, level: Level, kind: str) -> nn.Sequential:
+    first = conv(1, width, (level.kernel[0], 3, 3), kind)
+    return nn.Sequential(
+        first, norm(kind, width), nn.ReLU(), conv(width, width, level.kernel, kind), norm(kind, width), nn.ReLU()
+    )
+
+
+def _decoder(width: int, level: Level, blocks: int, kind: str) -> nn.Sequential:
+    full = level.stride == (1, 1, 1)
+    # an affinity joins two sections, so the last convolution before the head sees both whatever the voxel size
+    kernels = (level.kernel, (3, 3, 3) if full else level.kernel)
+    return nn.Sequential(*(ResBlock(width, width, kernels, kind) for _ in range(1 if full else blocks)))
+
+
+def _ratio(a: Int3, b: Int3) -> Int3:
+    return a[0] // b[0], a[1] // b[1], a[2] // b[2]
