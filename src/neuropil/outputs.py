@@ -5,21 +5,25 @@ from __future__ import annotations
 import os
 import resource
 import shlex
+import shutil
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from neuropil.config import Config
-from neuropil.errors import IncompleteError, NeuropilError, VolumeError
+from neuropil.errors import VolumeError
 from neuropil.geometry import Int3
 from neuropil.volume import Volume, open_volume, split_url
 
 if TYPE_CHECKING:
     from neuropil.training.checkpoint import Run
+
+_SET_ASIDE = "replaced"
 
 
 class Stopwatch:
@@ -43,12 +47,13 @@ def peak_memory() -> int:
 
 
 def require_free(out: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]], *, overwrite: bool) -> None:
-    """Check an output's place before any work is done for it.
+    """Check an output's place before any work is done for it, and tidy up after earlier work that crashed.
 
     Raises
     ------
     VolumeError
-        If it is not named .zarr, is taken, has no folder, or would replace what it is made from.
+        If it is not named .zarr, is taken (by anything but an output of ours, even with `overwrite`), has no folder, or
+        would replace what it is made from.
     """
     path = Path(out)
     if path.suffix != ".zarr":
@@ -56,10 +61,33 @@ def require_free(out: str | os.PathLike[str], inputs: Iterable[str | os.PathLike
     if not path.absolute().parent.is_dir():
         raise VolumeError(f"folder '{path.absolute().parent}' does not exist", "an existing folder", "create it")
     for given in inputs:
-        source = split_url(given)[0].absolute()
-        if path.absolute() == source or path.absolute() in source.parents:
+        source = split_url(given)[0].resolve()
+        if path.resolve() == source or path.resolve() in source.parents:
             raise VolumeError(f"--out {path} would replace its own input '{given}'", "another name")
-    if path.exists() and not overwrite and not unfinished(path):
+    _tidy(path.resolve())
+    require_replaceable(path, overwrite=overwrite)
+
+
+def require_replaceable(path: Path, *, overwrite: bool) -> None:
+    """Check that nothing is lost by writing to `path`: an output of ours that is whole takes `overwrite`.
+
+    Raises
+    ------
+    VolumeError
+        If there is such an output, or anything that is none of ours.
+    """
+    from neuropil.io.zarr import written_whole
+
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    whole = written_whole(path)
+    if whole is None:
+        raise VolumeError(
+            f"'{path}' exists and was not written by neuropil",
+            "a new name",
+            "choose another name; --overwrite replaces only what neuropil wrote",
+        )
+    if whole and not overwrite:
         raise VolumeError(f"'{path}' exists already", "a new name", "choose another name, or give --overwrite")
 
 
@@ -80,17 +108,7 @@ def require_page(out: str | os.PathLike[str]) -> None:
             raise VolumeError(f"'{path}' exists and is no neuropil report", "a new name", "choose another name")
 
 
-def unfinished(path: Path) -> bool:
-    """Whether an output of ours was interrupted: it may be written again without asking."""
-    try:
-        open_volume(path)
-    except IncompleteError:
-        return True
-    except NeuropilError:
-        return False
-    return False
-
-
+@contextmanager
 def new_output(
     out: str | os.PathLike[str],
     shape: tuple[int, ...],
@@ -101,32 +119,89 @@ def new_output(
     attrs: dict[str, Any],
     overwrite: bool,
     shard: Int3 | None = None,
-) -> Volume:
-    """An empty OME-Zarr on the grid of `like`, to be written and then `finished`."""
-    from neuropil.io.zarr import create_zarr
+) -> Iterator[Volume]:
+    """An empty OME-Zarr on the grid of `like` to write into; at the end it gets its pyramid and is marked complete.
 
-    return create_zarr(
-        Path(out),
-        shape,
-        dtype,
-        like.voxel_size,
-        offset=like.offset,
-        axes="czyx" if len(shape) == 4 else "zyx",
-        kind=kind,
-        attrs=attrs,
-        overwrite=overwrite,
-        **({} if shard is None else {"shard": shard}),
-    )
+    A first output grows in its place, and stays there unfinished if the work is interrupted. One that replaces another
+    grows beside it: the old one stays readable until the new one is whole, and for good if that is never reached.
+
+    Parameters
+    ----------
+    out
+        The place, checked by `require_free`.
+    shape, dtype
+        (Z, Y, X) or (C, Z, Y, X).
+    kind, attrs
+        Go with the array.
+    overwrite
+        Whether an output of ours may be replaced.
+    shard
+        Voxels z, y, x that are written at once.
+
+    Raises
+    ------
+    VolumeError
+        If the place is taken, or cannot be written.
+    """
+    from neuropil.io.zarr import NewZarr, build_pyramid, create_zarr, finish, written_whole
+
+    require_replaceable(Path(out), overwrite=overwrite)
+    options: NewZarr = {"offset": like.offset, "axes": "czyx" if len(shape) == 4 else "zyx", "kind": kind}
+    options |= {"attrs": attrs} if shard is None else {"attrs": attrs, "shard": shard}
+    with _place(Path(out), aside=bool(Path(out).exists() and written_whole(Path(out)))) as place:
+        yield create_zarr(place, shape, dtype, like.voxel_size, **options)
+        if kind == "labels":
+            build_pyramid(place)
+        finish(place)
 
 
-def finished(target: Volume, out: str | os.PathLike[str]) -> Volume:
-    """Build the pyramid of labels, mark the output complete, and open it for reading."""
-    from neuropil.io.zarr import build_pyramid, finish
+@contextmanager
+def _place(out: Path, *, aside: bool) -> Iterator[Path]:
+    """Where to write: `out` itself, or beside it and moved there when all went well."""
+    from neuropil.io.base import file_errors, replace_when_whole
 
-    if target.kind == "labels":
-        build_pyramid(Path(out))
-    finish(Path(out))
-    return open_volume(os.fspath(out))
+    if not aside:
+        yield out
+        return
+    final = out.resolve()
+    staging = replace_when_whole(final)
+    try:
+        with file_errors(str(staging), "writing"):
+            staging.mkdir()
+        yield staging / final.name
+        with file_errors(str(final), "writing"):
+            # two renames: whatever happens between them is put right below, or by the next run
+            os.rename(final, staging / _SET_ASIDE)
+            os.rename(staging / final.name, final)
+    finally:
+        _put_right(final, staging)
+
+
+def _tidy(final: Path) -> None:
+    """Remove what crashed processes left beside an output, after putting back what they had set aside."""
+    for staging in final.parent.iterdir():
+        name = staging.name
+        if not (name.startswith(f".{final.name}.") and name.endswith(".partial") and staging.is_dir()):
+            continue
+        pid = name.removeprefix(f".{final.name}.").removesuffix(".partial")
+        if pid.isdecimal() and not _runs_elsewhere(int(pid)):
+            _put_right(final, staging)
+
+
+def _put_right(final: Path, staging: Path) -> None:
+    if not final.exists() and (staging / _SET_ASIDE).exists():
+        os.rename(staging / _SET_ASIDE, final)
+    shutil.rmtree(staging, ignore_errors=True)
+
+
+def _runs_elsewhere(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return pid != os.getpid()
 
 
 def provenance(config: Config, source: Volume, run: Run | None) -> dict[str, Any]:
@@ -141,3 +216,12 @@ def provenance(config: Config, source: Volume, run: Run | None) -> dict[str, Any
         "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": shlex.join(sys.argv),
     }
+
+
+def write_labels(labels: Volume, out: str | os.PathLike[str], attrs: dict[str, Any], *, overwrite: bool) -> Volume:
+    """Write labels as OME-Zarr, whole or not at all, and open what was written."""
+    new = new_output(out, labels.shape, labels.dtype, labels, kind="labels", attrs=attrs, overwrite=overwrite)
+    with new as target:
+        for block in target.blocks():
+            target.write(block.write, labels.read(block.write))
+    return open_volume(os.fspath(out))

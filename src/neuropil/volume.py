@@ -3,7 +3,7 @@
 What a file says about its array travels in attributes of one name in every format: `resolution` (nm, z, y, x),
 `offset` (nm), `axes` ("zyx" or "czyx"), `kind` (image, labels, affinities, mask) and, for affinities, `offsets`.
 Two conventions hold where a file is silent: three axes are z, y, x; and the kind is inferred from offsets, data type
-and name (see `inferred_kind`), which `require_kind` may overrule. Nothing else is guessed.
+and name (see `inferred_kind`), which `require_kind` compares with the values. Nothing else is guessed.
 """
 
 from __future__ import annotations
@@ -18,12 +18,24 @@ import numpy.typing as npt
 
 from neuropil.errors import GeometryError, InputError, VolumeError
 from neuropil.geometry import Block, Box, Float3, Int3, same_voxel_size
-from neuropil.lazy import Arranged, Array, Format, Stored, Window, inferred_kind, stored_axes
+from neuropil.lazy import (
+    KINDS,
+    Arranged,
+    Array,
+    Format,
+    Stored,
+    Window,
+    check_kind,
+    inferred_kind,
+    resembled_kind,
+    stored_axes,
+    stored_voxel_size,
+)
 from neuropil.registry import FORMATS
 
-KINDS = ("image", "labels", "affinities", "mask")
 #: Ids that CREMI gives to "background" and "ignore": never objects.
 IGNORED_IDS = (2**64 - 1, 2**64 - 2)
+_EQUAL = {"image": "seldom equal", "labels": "nearly always equal"}
 _OWN_ATTRS = ("resolution", "offset", "axes", "kind")
 
 
@@ -85,7 +97,7 @@ class Volume:
         self.offset: Float3 = (float(offset[0]), float(offset[1]), float(offset[2]))
         z, y, x = (round(o / v) for o, v in zip(self.offset, self.voxel_size, strict=True))
         self._start: Int3 = (z, y, x)
-        _check_dtype(self)
+        check_kind(self.dtype, self.kind, name)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -295,25 +307,26 @@ def split_url(url: str | os.PathLike[str]) -> tuple[Path, str]:
 def require_kind(volume: Volume, kind: str) -> Volume:
     """The volume, known to be of this kind.
 
-    A kind that was only inferred gives way where the data type allows it, so that 8-bit labels under any name can be
-    used as labels; but what looks like labels is never taken as an image.
+    An inferred kind gives way where data type and values (see `resembled_kind`) allow it, so that 8-bit labels under
+    any name can be used as labels; but what looks like labels is never taken as an image, nor an image as labels.
 
     Raises
     ------
     InputError
         If it is something else.
     """
-    if volume.kind == kind:
+    if volume.kind_stated and volume.kind == kind:
         return volume
-    whole_numbers = volume.dtype.kind in "uib"
-    if not volume.kind_stated and kind in ("labels", "mask") and whole_numbers and volume.kind != "affinities":
-        return volume.with_kind(kind)
     why = "stated" if volume.kind_stated else f"inferred from its type {volume.dtype} and name"
-    raise InputError(
-        f"{volume.name} holds {volume.kind} ({why})",
-        kind,
-        f"give the {kind} here, or, if that is what it is, set its attribute kind='{kind}'",
-    )
+    got = f"{volume.name} holds {volume.kind} ({why})"
+    fits = kind in ("labels", "mask") and volume.dtype.kind in "uib" and volume.kind != "affinities"
+    if not volume.kind_stated and (fits or volume.kind == kind):
+        # a telling name or a wide type is enough; what is an image for want of either is looked at
+        looks = resembled_kind(volume.array) if volume.kind == "image" else None
+        if looks is None or (looks == "image") == (kind == "image"):
+            return volume.with_kind(kind)
+        got = f"{volume.name} looks like {looks}: its neighbouring voxels are {_EQUAL[looks]}"
+    raise InputError(got, kind, f"give the {kind} here, or, if that is what it is, set its attribute kind='{kind}'")
 
 
 def require_same_grid(image: Volume, labels: Volume) -> None:
@@ -369,28 +382,8 @@ def _believed(stored: Stored, voxel_size: Sequence[float] | None, axes: str | No
     have = stored_axes(stored, axes, kind or said)
     want = "czyx" if "c" in have and (stored.array.shape[have.index("c")] > 1 or "offsets" in attrs) else "zyx"
     array = stored.array if have == want else Arranged(stored.array, have, want)
-    size = voxel_size if voxel_size is not None else attrs.get("resolution")
-    if size is None:
-        raise GeometryError(
-            f"{name} does not state its voxel size",
-            "an attribute 'resolution' in nm, z, y, x (or the format's own metadata)",
-            "give --voxel-size z,y,x, for example --voxel-size 40,4,4",
-        )
-    if len(size) != 3 or any(not v > 0 for v in size):
-        raise GeometryError(
-            f"{name}: a voxel size of {list(size)}", "three positive numbers z, y, x in nm", "give --voxel-size z,y,x"
-        )
+    size = stored_voxel_size(stored, have, voxel_size)
     return Volume(array, size, attrs.get("offset") or (0, 0, 0), want, kind or said, attrs=attrs, name=name)
-
-
-def _check_dtype(volume: Volume) -> None:
-    dtype, kind = volume.dtype, volume.kind
-    if kind not in KINDS:
-        raise InputError(f"{volume.name}: kind '{kind}'", "one of " + ", ".join(KINDS))
-    allowed = {"labels": "uib", "mask": "uib"}.get(kind, "uif")
-    if dtype.kind not in allowed or dtype.itemsize > 8:
-        what = "integers" if "f" not in allowed else "integers or floats of at most 64 bits"
-        raise InputError(f"{volume.name}: {kind} of type {dtype}", what, "convert it, or state another kind")
 
 
 def _format(name: str) -> Format:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import shutil
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorstore
 
 from neuropil.errors import NeuropilError, VolumeError
 from neuropil.geometry import Box
@@ -20,8 +22,11 @@ NM = (40.0, 4.0, 4.0)
 OFFSET = (80.0, 8.0, 12.0)
 RNG = np.random.default_rng(0)
 #: Where each format writes; a format without an entry here fails the first test.
-PLACES = {"zarr": "a.zarr", "hdf5": "a.h5:volumes/data", "tiff": "a.tif", "images": "a/"}
+PLACES = {"zarr": "a.zarr", "n5": "a.n5:volumes/data", "hdf5": "a.h5:volumes/data", "tiff": "a.tif", "images": "a/"}
 FORMAT_NAMES = list(FORMATS)
+#: Formats that are read only; what is read was written by another program.
+FOREIGN = ("n5",)
+WRITTEN = [name for name in FORMAT_NAMES if name not in FOREIGN]
 
 
 def image(dtype="uint8") -> Volume:
@@ -31,8 +36,28 @@ def image(dtype="uint8") -> Volume:
 
 def saved(volume: Volume, name: str, folder: Path) -> str:
     url = f"{folder}/{PLACES[name]}"
-    save_volume(volume, url)
+    if name == "n5":
+        write_n5(volume, Path(url.replace(":", "/")))
+    else:
+        save_volume(volume, url)
     return url
+
+
+def write_n5(volume: Volume, folder: Path) -> None:
+    """As N5 wants it, with the fastest axis first in all but `offsets`."""
+    data = volume.numpy().T
+    attributes = volume.attributes()
+    metadata = {
+        "dimensions": data.shape,
+        "blockSize": [min(16, n) for n in data.shape],
+        "dataType": data.dtype.name,
+        "compression": {"type": "zstd", "level": 3},
+    }
+    spec = {"driver": "n5", "kvstore": {"driver": "file", "path": str(folder)}, "metadata": metadata}
+    tensorstore.open(spec, create=True).result().write(data).result()
+    stored = json.loads((folder / "attributes.json").read_text()) | attributes
+    stored |= {key: attributes[key][::-1] for key in ("resolution", "offset", "axes")}
+    (folder / "attributes.json").write_text(json.dumps(stored))
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -150,7 +175,7 @@ def test_truncated_is_one_clear_error(tmp_path, name, share) -> None:
     assert caught.value.fix or caught.value.expected
 
 
-@pytest.mark.parametrize("name", FORMAT_NAMES)
+@pytest.mark.parametrize("name", WRITTEN)
 def test_a_place_that_is_taken_is_left_alone(tmp_path, name) -> None:
     url = saved(image(), name, tmp_path)
     before = {f: f.read_bytes() for f in files_of(tmp_path)}
@@ -170,7 +195,7 @@ class Interrupted:
         return np.zeros(tuple(k.stop - k.start for k in key), np.uint8)
 
 
-@pytest.mark.parametrize("name", FORMAT_NAMES)
+@pytest.mark.parametrize("name", WRITTEN)
 def test_interrupted_writing_leaves_nothing_that_opens(tmp_path, name) -> None:
     with pytest.raises(KeyboardInterrupt):
         saved(Volume(Interrupted(), NM), name, tmp_path)
@@ -178,6 +203,13 @@ def test_interrupted_writing_leaves_nothing_that_opens(tmp_path, name) -> None:
         open_volume(f"{tmp_path}/{PLACES[name]}")
     saved(image(), name, tmp_path)
     assert open_volume(f"{tmp_path}/{PLACES[name]}").numpy().any()
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_read_only_formats_say_where_to_write(tmp_path, name) -> None:
+    with pytest.raises(VolumeError, match=r"a\.zarr"):
+        save_volume(image(), f"{tmp_path}/{PLACES[name]}")
+    assert not list(tmp_path.iterdir())
 
 
 def test_ending_that_names_no_format(tmp_path) -> None:

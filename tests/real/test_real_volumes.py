@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from neuropil.errors import GeometryError
+from neuropil.errors import GeometryError, InputError
 from neuropil.io import save_volume
 from neuropil.io.describe import describe
-from neuropil.volume import open_volume, require_kind, require_same_grid
+from neuropil.volume import Volume, open_volume, require_kind, require_same_grid
 
 pytestmark = pytest.mark.real
 
@@ -45,6 +45,49 @@ def test_image_and_labels(data, file, raw, labels, voxel, objects) -> None:
     if objects is not None:
         assert open_volume(f"{data / file}:{labels}").kind == "labels"
         assert describe(truth)["labels"]["objects"] == objects
+
+
+REAL_KINDS = [
+    ("fib25/trvol_250_1.h5:raw", "image", True),
+    ("fib25/trvol_250_1.h5:labels", "labels", True),
+    ("fib25/unlabelled_200x195x400.h5:raw", "image", True),
+    ("fib25/trvol_250_1_ffn_baseline.h5:ffn_segmentation", "labels", True),
+    ("fib25/trvol_250_1_neuroproof_oversegmentation.h5:supervoxels", "labels", True),
+    ("isbi2012/dev_z00_19.h5:raw", "image", True),
+    ("isbi2012/dev_z00_19.h5:labels", "labels", True),
+    ("isbi2012/dev_z00_19.h5:neurites_raw_ids", "labels", True),
+    ("isbi2012/dev_z00_19.h5:membrane_isbi", "mask", False),
+    ("isbi2012/dev_z00_19.h5:membrane_isbi", "image", False),
+    ("isbi2012/dev_z00_19.h5:mitochondria", "labels", True),
+    ("vnc_sstem/dev_16x640x640.h5:raw", "image", True),
+    ("vnc_sstem/dev_16x640x640.h5:membranes", "mask", False),
+    ("epfl/dev_train14.h5:raw", "image", True),
+    ("epfl/dev_train14.h5:vesicles", "mask", False),
+    ("epfl/dev_train14.h5:axon", "labels", False),
+    ("gala/gala_train_50x100x200.h5:raw", "image", True),
+    ("gala/gala_test_50x100x200.h5:labels", "labels", True),
+    ("snemi_mini/snemi_mini_32x160x160.h5:labels", "labels", True),
+    ("snemi_mini/snemi_mini_32x160x160.h5:membrane_prob_u8", "image", True),
+    ("cortex_labels/connectomics_crop_256.h5:labels", "labels", True),
+    ("lucchi_mito_labels/lucchi_test_mito_instances.h5:labels", "labels", True),
+    ("erl_axonem_mini/axonem_mini_100x205x205.h5:labels", "labels", False),
+    ("erl_axonem_mini/axonem_mini_100x205x205.h5:prediction", "labels", False),
+    ("fisbe_labels/R14A02-20180905_65_A6.h5:prediction", "labels", False),
+    ("lm_small/fly_neuron_119x415x409.tif", "image", False),
+    ("lm_small/SpotSpine_ImageStack_Test.tif", "image", False),
+]
+
+
+@pytest.mark.parametrize(
+    ("place", "kind", "told"), REAL_KINDS, ids=[f"{p.split('/')[-1]}-{k}" for p, k, _ in REAL_KINDS]
+)
+def test_values_alone_tell_images_from_labels(data, place, kind, told) -> None:
+    found = open_volume(f"{data}/{place}", voxel_size=(8, 8, 8))
+    silent = Volume(found.array, (8, 8, 8), name="somewhere:data")
+    assert require_kind(silent, kind).kind == kind
+    if told:
+        with pytest.raises(InputError, match="looks like"):
+            require_kind(silent, "image" if kind == "labels" else "labels")
 
 
 def test_imagej_stack_in_micrometres(data) -> None:

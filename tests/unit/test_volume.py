@@ -27,6 +27,10 @@ from neuropil.volume import (
 )
 
 NM = (40.0, 4.0, 4.0)
+#: Grey values of one section differ from voxel to voxel; in cells they do not.
+NOISE = np.random.default_rng(0).normal(128, 20, (16, 64, 64)).clip(0, 127 + 50).astype(np.uint8)
+CELLS = (1 + np.arange(4)[:, None, None] + 4 * np.arange(4)[:, None] + 16 * np.arange(4)).astype(np.uint8)
+CELLS = CELLS.repeat(4, 0).repeat(16, 1).repeat(16, 2)
 
 
 def ramp(shape=(5, 6, 7), dtype=np.uint8) -> np.ndarray:
@@ -221,8 +225,46 @@ class TestKind:
         assert require_kind(Volume(np.zeros((2, 2, 2), bool), NM), "labels").kind == "labels"
 
     def test_matching_kind_passes_through(self) -> None:
-        volume = Volume(ramp(), NM)
+        volume = Volume(ramp(), NM, kind="image")
         assert require_kind(volume, "image") is volume
+        assert require_kind(Volume(ramp(), NM), "image").kind_stated
+
+    @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16])
+    def test_values_tell_where_metadata_is_silent(self, dtype) -> None:
+        image = Volume(NOISE.astype(dtype), NM, name="a.h5:one")
+        labels = Volume(CELLS.astype(dtype), NM, name="a.h5:two")
+        assert require_kind(image, "image").kind == "image"
+        assert require_kind(labels, "labels").kind == "labels"
+        for kind in ("labels", "mask"):
+            with pytest.raises(InputError, match="one looks like image: its neighbouring voxels are seldom equal"):
+                require_kind(image, kind)
+        with pytest.raises(InputError, match=r"two looks like labels.*\n.*\n.*attribute kind='image'"):
+            require_kind(labels, "image")
+
+    def test_what_is_stated_is_not_looked_at(self) -> None:
+        assert require_kind(Volume(NOISE, NM, kind="labels"), "labels").kind == "labels"
+        assert require_kind(Volume(CELLS, NM, kind="image"), "image").kind == "image"
+        assert require_kind(Volume(NOISE, NM, name="a.h5:labels"), "labels").kind == "labels"
+
+    def test_channels_are_looked_at_too(self) -> None:
+        with pytest.raises(InputError, match="looks like labels"):
+            require_kind(Volume(np.stack([CELLS, CELLS]), NM, axes="czyx"), "image")
+
+    @pytest.mark.parametrize("kind", ["image", "labels"])
+    @pytest.mark.parametrize(
+        "data",
+        [
+            np.zeros((16, 64, 64), np.uint8),  # constant
+            np.full((16, 64, 64), 7, np.uint16),
+            ramp((4, 6, 7)),  # tiny
+            np.zeros((0, 64, 64), np.uint8),
+            np.repeat(np.arange(2, dtype=np.uint8), 32)[None, None].repeat(16, 0).repeat(64, 1),  # two values: a mask
+            np.where(np.arange(64) % 16, 0, ramp((16, 64, 64))),  # bright fibres in the dark
+        ],
+        ids=["zeros", "sevens", "tiny", "empty", "mask", "sparse"],
+    )
+    def test_values_that_tell_nothing_refuse_nothing(self, data, kind) -> None:
+        assert require_kind(Volume(data, NM, name="a.h5:data"), kind).kind == kind
 
 
 class TestGrid:

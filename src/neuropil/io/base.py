@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import os
 import struct
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +27,8 @@ _UNIT_NM = {
     **dict.fromkeys(("m", "meter", "metre"), 1e9),
     **dict.fromkeys(("a", "å", "angstrom"), 0.1),
 }
+#: Arrays of a file that an error message names.
+_LISTED = 30
 _CACHE_BYTES = 64 * 2**20
 
 
@@ -106,6 +109,41 @@ def file_errors(name: str, doing: str) -> Iterator[None]:
             ) from error
         hint = "check that the file was copied whole" if doing == "reading" else "check the place and its permissions"
         raise VolumeError(f"{name}: {doing} failed ({text})", "an intact file", hint) from error
+
+
+def listing(arrays: Iterable[tuple[str, Sequence[int], object, Mapping[str, Any]]]) -> str:
+    """The arrays of a file for an error message, one a line: name, shape, type, and voxel size where it is stated.
+
+    Tables and single numbers are left out.
+    """
+    rows = []
+    for name, shape, dtype, attrs in (a for a in arrays if len(a[1]) > 1):
+        size = native(attrs.get("resolution"))
+        text = " x ".join(f"{v:g}" if isinstance(v, float | int) else str(v) for v in size) if size else ""
+        unit = str(native(attrs.get("resolution_unit", "nm")))
+        rows.append((name, str(tuple(shape)), str(dtype), f"{text} {unit}" if text else "no voxel size stated"))
+    width = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
+    lines = ["  ".join([*(t.ljust(w) for t, w in zip(row, width, strict=False)), row[-1]]) for row in rows[:_LISTED]]
+    if len(rows) > _LISTED:
+        lines.append(f"... and {len(rows) - _LISTED} more")
+    return "one of\n    " + "\n    ".join(lines) if rows else "a file with volumes in it"
+
+
+def read_json(path: Path, what: str) -> dict[str, Any]:
+    """The JSON object of a metadata file.
+
+    Raises
+    ------
+    VolumeError
+        If it cannot be read, or is something else.
+    """
+    try:
+        value = json.loads(path.read_text())
+    except (ValueError, OSError) as error:
+        raise VolumeError(f"'{path}' cannot be read ({error})", f"{what} metadata in JSON", "copy it again") from error
+    if not isinstance(value, dict):
+        raise VolumeError(f"'{path}' holds no JSON object", f"{what} metadata", "copy it again")
+    return value
 
 
 def replace_when_whole(path: Path) -> Path:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuropil.errors import VolumeError
-from neuropil.io.base import file_errors, our_attributes, replace_when_whole, require_new
+from neuropil.io.base import file_errors, listing, our_attributes, replace_when_whole, require_new
 from neuropil.lazy import Stored
 from neuropil.volume import Volume
 
@@ -218,7 +218,6 @@ def _chosen(file: Any, path: Path, inner: str) -> str:
     """The name of the dataset that is meant."""
     found: dict[str, Any] = {}
     file.visititems(lambda name, node: found.update({name: node}) if isinstance(node, h5py.Dataset) else None)
-    listing = ", ".join(f"{name} {node.shape}" for name, node in sorted(found.items())) or "none"
     # a link is not visited, but is as good a name
     if inner and isinstance(file.get(inner), h5py.Dataset):
         return inner
@@ -229,4 +228,5 @@ def _chosen(file: Any, path: Path, inner: str) -> str:
     got = f"'{path}' has no dataset '{inner}'" if inner and inner not in file else f"'{path}' holds several volumes"
     if not volumes and not (inner and inner not in file):
         got = f"'{path}' holds no volume"
-    raise VolumeError(got, f"one of: {listing}", f"{path}:NAME")
+    rows = [(name, node.shape, node.dtype, dict(node.attrs)) for name, node in sorted(found.items())]
+    raise VolumeError(got, listing(rows), f"give one of them as {path}:NAME")

@@ -13,7 +13,7 @@ import numpy as np
 
 from neuropil.errors import VolumeError
 from neuropil.geometry import Float3
-from neuropil.io.base import our_attributes, unit_nm
+from neuropil.io.base import our_attributes, read_json, unit_nm
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ def read_node(path: Path) -> Node | None:
         If the metadata is cut short.
     """
     if (path / "zarr.json").is_file():
-        meta = _json(path / "zarr.json")
+        meta = read_json(path / "zarr.json", "Zarr")
         kind: Literal["array", "group"] = "array" if meta.get("node_type") == "array" else "group"
         return Node(path, 3, kind, dict(meta.get("attributes") or {}), meta)
-    attrs = _json(path / ".zattrs") if (path / ".zattrs").is_file() else {}
+    attrs = read_json(path / ".zattrs", "Zarr") if (path / ".zattrs").is_file() else {}
     if (path / ".zarray").is_file():
-        return Node(path, 2, "array", attrs, _json(path / ".zarray"))
+        return Node(path, 2, "array", attrs, read_json(path / ".zarray", "Zarr"))
     if attrs or (path / ".zgroup").is_file():
         return Node(path, 2, "group", attrs, {})
     return None
@@ -181,13 +181,3 @@ def ome_metadata(
     if kind == "labels":
         ome["image-label"] = {}
     return ome
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text())
-    except (ValueError, OSError) as error:
-        raise VolumeError(f"'{path}' cannot be read ({error})", "Zarr metadata in JSON", "copy it again") from error
-    if not isinstance(value, dict):
-        raise VolumeError(f"'{path}' holds no JSON object", "Zarr metadata", "copy it again")
-    return value

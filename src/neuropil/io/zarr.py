@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from neuropil.errors import IncompleteError, VolumeError
 from neuropil.geometry import Box, Int3
-from neuropil.io.base import file_errors, require_new
+from neuropil.io.base import file_errors, listing, require_new
 from neuropil.io.ome import (
     Node,
     array_attributes,
@@ -45,7 +45,6 @@ class NewZarr(TypedDict, total=False):
     attrs: Mapping[str, Any]
     chunk: Int3
     shard: Int3
-    overwrite: bool
 
 
 class ZarrFormat:
@@ -71,7 +70,9 @@ class ZarrFormat:
         node = read_node(path / inner) if inner else read_node(path)
         if node is None:
             if inner and read_node(path) is not None:
-                raise VolumeError(f"'{path}' has no array '{inner}'", _listing(path), f"{path}:PATH")
+                raise VolumeError(
+                    f"'{path}' has no array '{inner}'", _listing(path), f"give one of them as {path}:PATH"
+                )
             raise VolumeError(f"'{path}' holds no Zarr metadata", "zarr.json, .zarray or .zgroup", "copy it again")
         _refuse_incomplete(node.path)
         if node.array:
@@ -117,12 +118,12 @@ def create_zarr(
     Parameters
     ----------
     path
-        A new folder. An output of ours that was interrupted is replaced; anything else only with ``overwrite=True``.
+        A new folder. An output of ours that was interrupted is replaced.
     shape, dtype, voxel_size
         (Z, Y, X) or (C, Z, Y, X); nm, z, y, x.
     **options
         `offset` (nm), `axes`, `kind` and `attrs` as for `Volume`; `chunk` and `shard` in voxels z, y, x (a shard holds
-        whole chunks, and all channels); `overwrite`.
+        whole chunks, and all channels).
 
     Returns
     -------
@@ -142,7 +143,7 @@ def create_zarr(
         np.empty((1,) * len(shape), dtype), voxel_size, options.get("offset", (0, 0, 0)), axes, options.get("kind")
     )
     chunk, shard = checked_layout(tuple(shape), volume.voxel_size, options.get("chunk"), options.get("shard"))
-    _make_room(final, overwrite=options.get("overwrite", False))
+    _make_room(final)
     attrs = {**options.get("attrs", {}), **volume.attributes(), "axes": axes}
     ome = ome_metadata(final.stem, axes, volume.kind, [(_FIRST, volume.voxel_size, (1.0, 1.0, 1.0))], volume.offset)
     with file_errors(str(final), "writing"):
@@ -257,10 +258,19 @@ def _level_volume(final: Path, level: str, *, writable: bool = False) -> Volume:
     return Volume(array, size, offset, axes, attrs["kind"], attrs=more, name=str(final))
 
 
-def _make_room(final: Path, *, overwrite: bool) -> None:
-    """Remove what may be removed, and refuse the rest."""
-    node = read_node(final) if final.is_dir() else None
-    if node is not None and (overwrite or node.attrs.get("neuropil", {}).get("complete") is False):
+def written_whole(path: str | os.PathLike[str]) -> bool | None:
+    """Whether an output of ours was finished; None for whatever `create_zarr` did not write."""
+    try:
+        node = read_node(Path(path))
+    except VolumeError:
+        return None
+    mark = node.attrs.get("neuropil") if node is not None and not node.array else None
+    return bool(mark["complete"]) if isinstance(mark, Mapping) and "complete" in mark else None
+
+
+def _make_room(final: Path) -> None:
+    """Remove an unfinished output or an empty folder, and refuse the rest."""
+    if written_whole(final) is False:
         shutil.rmtree(final)
     if final.is_dir() and not any(final.iterdir()):
         final.rmdir()
@@ -301,9 +311,13 @@ def _chosen_array(group: Node) -> str:
     if len(found) == 1:
         return next(iter(found))
     got = f"'{group.path}' is a group of {len(found)} arrays" if found else f"'{group.path}' is a group without arrays"
-    raise VolumeError(got, _listing(group.path), f"{group.path}:PATH")
+    raise VolumeError(got, _listing(group.path), f"give one of them as {group.path}:PATH")
 
 
 def _listing(group: Path) -> str:
-    found = arrays_in(group)
-    return "one of: " + (", ".join(f"{n} {tuple(a.meta.get('shape', ()))}" for n, a in found.items()) or "none")
+    rows = []
+    for name, node in arrays_in(group).items():
+        attrs = array_attributes(node, *_multiscale_parent(node.path))
+        dtype = node.meta.get("data_type") or str(node.meta.get("dtype")).lstrip("<|")
+        rows.append((name, node.meta.get("shape", ()), dtype, attrs))
+    return listing(rows)

@@ -30,6 +30,7 @@ class ZarrArray:
         self.layout = {"format": f"zarr v{node.version}", **_chunking(node)}
         # our own arrays store every shard, so one that is missing was lost, and must not be read as zeros
         self._dense = "neuropil" in node.attrs
+        self._more: dict[str, Any] = {}
         self._handle: Any = None
 
     @property
@@ -74,6 +75,7 @@ class ZarrArray:
                 "driver": self._driver,
                 "kvstore": {"driver": "file", "path": str(self.path)},
                 "store_data_equal_to_fill_value": True,
+                **self._more,
             }
             self._handle = library.open(spec, read=True, write=self.writable).result()
         return self._handle

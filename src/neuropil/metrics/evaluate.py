@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -12,7 +13,12 @@ from neuropil.geometry import Box, Float3, Int3, same_voxel_size
 from neuropil.metrics.border import border_mask
 from neuropil.metrics.overlap import Contingency, PairCounter, contingency
 from neuropil.metrics.partition import convention_named, scores
+from neuropil.metrics.skeletal import erl, sample_volume
+from neuropil.skeleton import Skeleton
 from neuropil.volume import Volume, require_kind
+
+#: Voxels z, y, x of a cell whose nodes are looked up together.
+_BLOCK: Int3 = (64, 64, 64)
 
 
 def evaluate_arrays(
@@ -92,6 +98,22 @@ def volume_contingency(
             valid = ~border_mask(labels, truth.voxel_size, ignore_border_nm)[inner]
         counter.add(labels[inner], pred.read(block.write), valid)
     return counter.table()
+
+
+def evaluate_skeletons(
+    pred: Volume, skeletons: Sequence[Skeleton], *, merge_tolerance_nm: float
+) -> dict[str, float | int]:
+    """Expected run length of true skeletons through a segmentation; the keys are those of `ERLResult.scores`.
+
+    See `neuropil.metrics.skeletal.erl`. Only the blocks that hold nodes are read.
+
+    Raises
+    ------
+    InputError
+        If it is no segmentation, or no skeleton has cable in it.
+    """
+    segments = sample_volume(pred, skeletons, block_shape=_BLOCK)
+    return erl(skeletons, segments, merge_tolerance_nm=merge_tolerance_nm).scores()
 
 
 def _margin(ignore_border_nm: float | None, voxel_size: Float3) -> Int3:

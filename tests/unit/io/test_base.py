@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from neuropil.errors import VolumeError
-from neuropil.io.base import SectionStack, file_errors, native, our_attributes, require_new, unit_nm
+from neuropil.io.base import SectionStack, file_errors, listing, native, our_attributes, require_new, unit_nm
 
 
 @pytest.mark.parametrize(
@@ -104,3 +104,24 @@ def test_stack_keeps_few_sections_and_reads_each_once() -> None:
     assert len(pickle.loads(pickle.dumps(sections))._cache) == 0
     sections.close()
     assert (loader.loads, len(sections._cache)) == (-1, 0)
+
+
+def test_a_listing_names_volumes_one_a_line() -> None:
+    found = listing(
+        [
+            ("raw", (4, 5, 6), "uint8", {"resolution": np.array([40, 4.5, 4])}),
+            ("deep/labels", [4, 5, 6], np.dtype("uint64"), {}),
+            ("table", (9,), "float64", {}),
+            ("um", (4, 5, 6), "uint8", {"resolution": [0.5, 0.1, 0.1], "resolution_unit": b"um"}),
+        ]
+    )
+    lines = [" ".join(line.split()) for line in found.splitlines()]
+    assert lines == [
+        "one of",
+        "raw (4, 5, 6) uint8 40 x 4.5 x 4 nm",
+        "deep/labels (4, 5, 6) uint64 no voxel size stated",
+        "um (4, 5, 6) uint8 0.5 x 0.1 x 0.1 um",
+    ]
+    many = listing([(f"n{i}", (1, 1), "uint8", {}) for i in range(100)])
+    assert many.splitlines()[-1].strip() == "... and 70 more"
+    assert listing([("table", (9,), "float64", {})]) == "a file with volumes in it"

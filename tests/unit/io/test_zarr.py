@@ -14,7 +14,7 @@ import zarr
 from neuropil.errors import GeometryError, IncompleteError, InputError, VolumeError
 from neuropil.geometry import Box
 from neuropil.io import save_volume
-from neuropil.io.zarr import build_pyramid, create_zarr, finish, missing_shards, resume_zarr
+from neuropil.io.zarr import build_pyramid, create_zarr, finish, missing_shards, resume_zarr, written_whole
 from neuropil.io.zarr_array import default_layout
 from neuropil.volume import Volume, open_volume
 
@@ -55,10 +55,11 @@ class TestReading:
         assert open_volume(f"{tmp_path}/a.zarr:volumes/affs").kind == "affinities"
         with pytest.raises(VolumeError, match="group of 2 arrays") as caught:
             open_volume(tmp_path / "a.zarr")
-        assert "volumes/raw (10, 30, 40)" in str(caught.value)
+        lines = [" ".join(line.split()) for line in str(caught.value).splitlines()]
+        assert "volumes/raw (10, 30, 40) " + ("u1" if version == 2 else "uint8") + " 40 x 4 x 4 nm" in lines
         with pytest.raises(VolumeError, match="no array 'raw'") as caught:
             open_volume(f"{tmp_path}/a.zarr:raw")
-        assert "volumes/raw (10, 30, 40)" in str(caught.value)
+        assert "volumes/raw" in str(caught.value)
 
     def test_group_of_one_lends_its_attributes(self, tmp_path) -> None:
         group = zarr.create_group(tmp_path / "a.zarr")
@@ -217,9 +218,21 @@ class TestWriting:
         assert open_volume(tmp_path / "a.zarr").shape == (8, 30, 40)
         with pytest.raises(VolumeError, match="exists already"):
             written(tmp_path / "a.zarr")
-        written(tmp_path / "a.zarr", overwrite=True)
-        finish(tmp_path / "a.zarr")
-        assert open_volume(tmp_path / "a.zarr").shape == RAW.shape
+        assert open_volume(tmp_path / "a.zarr").shape == (8, 30, 40)
+
+    def test_our_own_outputs_are_told_from_all_else(self, tmp_path) -> None:
+        written(tmp_path / "ours.zarr")
+        assert written_whole(tmp_path / "ours.zarr") is False
+        finish(tmp_path / "ours.zarr")
+        assert written_whole(tmp_path / "ours.zarr") is True
+        zarr.create_group(tmp_path / "theirs.zarr").attrs["neuropil"] = "a fine structure"
+        zarr.create_array(tmp_path / "array.zarr", data=RAW)
+        (tmp_path / "broken.zarr").mkdir()
+        (tmp_path / "broken.zarr" / "zarr.json").write_text("{")
+        (tmp_path / "file.zarr").write_text("no folder")
+        for name in ("theirs", "array", "broken", "file", "nothing"):
+            assert written_whole(tmp_path / f"{name}.zarr") is None
+            assert written_whole(tmp_path / "ours.zarr" / "s0") is None
 
     def test_what_is_no_zarr_is_never_removed(self, tmp_path) -> None:
         (tmp_path / "folder").mkdir()
@@ -227,7 +240,7 @@ class TestWriting:
         (tmp_path / "file").write_text("more")
         for name in ("folder", "file"):
             with pytest.raises(VolumeError, match="exists already"):
-                create_zarr(tmp_path / name, RAW.shape, RAW.dtype, NM, overwrite=True)
+                create_zarr(tmp_path / name, RAW.shape, RAW.dtype, NM)
         assert (tmp_path / "folder" / "thesis.txt").exists()
         (tmp_path / "empty").mkdir()
         create_zarr(tmp_path / "empty", RAW.shape, RAW.dtype, NM)

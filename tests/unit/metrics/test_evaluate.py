@@ -5,9 +5,10 @@ import pytest
 
 from neuropil.errors import ConfigError, GeometryError, InputError
 from neuropil.metrics.border import border_mask
-from neuropil.metrics.evaluate import evaluate_arrays, evaluate_volumes, volume_contingency
+from neuropil.metrics.evaluate import evaluate_arrays, evaluate_skeletons, evaluate_volumes, volume_contingency
 from neuropil.metrics.overlap import contingency
 from neuropil.metrics.partition import scores
+from neuropil.skeleton import Skeleton
 from neuropil.volume import Volume
 
 VOXEL = (40.0, 4.0, 4.0)
@@ -131,3 +132,16 @@ def test_memory_is_that_of_a_block_not_of_the_volume():
     assert got["num_truth"] == 512
     assert got["voi_sum"] == 0
     assert peak < 32 * 2**20
+
+
+def test_run_length_of_a_split_and_of_a_whole_path():
+    # 12 nodes 4 nm apart along x: 44 nm of cable; cut after the sixth node into runs of 20 nm around a 4 nm edge
+    nodes = np.stack([np.full(12, 60.0), np.full(12, 10.0), 4 * np.arange(12) + 2.0], axis=1)
+    path = Skeleton(nodes, np.zeros(12), np.arange(12) - 1, np.zeros(12, int))
+    whole, cut = np.full((3, 5, 12), 7, np.uint32), np.full((3, 5, 12), 7, np.uint32)
+    cut[:, :, 6:] = 8
+    got = evaluate_skeletons(labels(whole), [path], merge_tolerance_nm=0.0)
+    assert (got["erl_nm"], got["nerl"], got["erl_splits"], got["num_skeletons"]) == (44, 1, 0, 1)
+    got = evaluate_skeletons(labels(cut), [path], merge_tolerance_nm=0.0)
+    assert got["erl_nm"] == pytest.approx(2 * 20**2 / 44)
+    assert (got["erl_splits"], got["path_length_nm"]) == (1, 44)

@@ -1,0 +1,166 @@
+"""What the verbs are given, opened and checked: volumes, runs, affinities, times."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from neuropil.affinities import Affinities, as_offsets
+from neuropil.errors import ConfigError, InputError, RunError, VolumeError
+from neuropil.geometry import Float3
+from neuropil.volume import Volume, VolumeLike, open_volume, require_kind, require_same_grid
+
+if TYPE_CHECKING:
+    from neuropil.training.checkpoint import Run
+
+RunLike: TypeAlias = "Run | str | os.PathLike[str]"
+Pair: TypeAlias = tuple[Volume, Volume]
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+def opened(volume: VolumeLike, voxel_size: Float3 | None) -> Volume:
+    """A volume, opened if it was given by its url; `voxel_size` (nm, z, y, x) overrules its own."""
+    if not isinstance(volume, Volume):
+        return open_volume(os.fspath(volume), voxel_size=voxel_size)
+    if voxel_size is None:
+        return volume
+    stated = volume.kind if volume.kind_stated else None
+    return Volume(volume.array, voxel_size, volume.offset, volume.axes, stated, attrs=volume.attrs, name=volume.name)
+
+
+def opened_run(run: Any) -> Run:
+    """A run, opened if it was given by its directory."""
+    from neuropil.training.checkpoint import Run
+
+    return run if isinstance(run, Run) else Run.open(run)
+
+
+def opened_affinities(source: Any, voxel_size: Float3 | None) -> Affinities:
+    """Affinities with their offsets, opened if they were given by their url.
+
+    Raises
+    ------
+    InputError
+        If it is a run, or a volume that is no affinities or comes without offsets.
+    """
+    if isinstance(source, Affinities):
+        return source
+    if not isinstance(source, Volume) and (Path(source) / "run.json").is_file():
+        raise InputError(f"'{source}' is a run, and no volume is given", "neuropil segment RUN VOLUME --out seg.zarr")
+    volume = require_kind(opened(source, voxel_size), "affinities")
+    if "offsets" not in volume.attrs:
+        raise InputError(
+            f"affinities '{volume.name}' without offsets",
+            "an attribute `offsets`: the z, y, x voxel step of each channel",
+            "store it with the array, for example [[-1,0,0],[0,-1,0],[0,0,-1]]",
+        )
+    return Affinities(volume, as_offsets(volume.attrs["offsets"]))
+
+
+def training_pairs(
+    image: VolumeLike | Sequence[VolumeLike],
+    labels: VolumeLike | Sequence[VolumeLike],
+    voxel_size: Float3 | None,
+    *,
+    resumed: Run | None,
+) -> list[Pair]:
+    """Open images and their labels, one or several, and check that they are what they are called.
+
+    Where none are given, those of the run that is `resumed` are opened again by their names, at its voxel size.
+
+    Raises
+    ------
+    InputError, GeometryError
+        If a label volume is missing, or a volume is of another kind or does not lie on its image.
+    RunError
+        If a volume of the resumed run is not where it was, or was never a file.
+    """
+    images, truths = several(image), several(labels)
+    if len(images) != len(truths):
+        raise InputError(f"{len(images)} images and {len(truths)} label volumes", "as many --labels as --image")
+    if images or resumed is None:
+        return [_training_pair(one, other, voxel_size) for one, other in zip(images, truths, strict=True)]
+    size, sources = voxel_size or resumed.voxel_size, resumed.card["sources"]
+    try:
+        return [_training_pair(source["image"], source["labels"], size) for source in sources]
+    except VolumeError as error:
+        raise _gone(resumed, error) from error
+
+
+def raw_volumes(
+    image: VolumeLike | Sequence[VolumeLike], voxel_size: Float3 | None, *, resumed: Run | None
+) -> list[Volume]:
+    """Open volumes without labels; where none are given, those of the run that is `resumed`, at their voxel sizes.
+
+    Raises
+    ------
+    InputError
+        If a volume is no image.
+    RunError
+        If a volume of the resumed run is not where it was.
+    """
+    images = several(image)
+    if images or resumed is None:
+        return [require_kind(opened(one, voxel_size), "image") for one in images]
+    found = []
+    for source in resumed.card["sources"]:
+        z, y, x = source["voxel_size"]
+        try:
+            found.append(require_kind(opened(source["image"], (z, y, x)), "image"))
+        except VolumeError as error:
+            raise _gone(resumed, error) from error
+    return found
+
+
+def said_length(words: Sequence[str], budget: float | str | None, steps: int | None) -> list[str]:
+    """The settings with how long to train, which may be said only once."""
+    lasting = [w for w in words if w.partition("=")[0].strip() in ("train.steps", "train.budget")]
+    said = [text for text, value in (("--budget", budget), ("--steps", steps)) if value is not None]
+    if len(said) > 1 or (said and lasting):
+        raise ConfigError(f"both {' and '.join([*said, *(f'--set {w}' for w in lasting)])}", "one of them")
+    if budget is not None:
+        return [*words, f"train.budget={seconds(budget)}"]
+    # a recipe's own budget would win over its steps
+    return [*words, *([] if steps is None else [f"train.steps={steps}", "train.budget=null"])]
+
+
+def seconds(budget: float | str) -> float:
+    """A time in seconds from a number of them, or from text with its unit, such as "30m", "2h" or "90s".
+
+    Raises
+    ------
+    InputError
+        If it is none, or not above zero.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h|)", str(budget).strip())
+    if not found or float(found[1]) == 0:
+        raise InputError(f"a budget of '{budget}'", "a time such as 30m, 2h or 90s")
+    if isinstance(budget, str) and not found[2]:
+        raise InputError(
+            f"a budget of '{budget}' without a unit", "a time such as 30m, 2h or 90s", f"{budget}m or {budget}s"
+        )
+    return float(found[1]) * _SECONDS[found[2] or "s"]
+
+
+def several(volumes: VolumeLike | Sequence[VolumeLike]) -> list[VolumeLike]:
+    """One volume or several, as a list."""
+    return [volumes] if isinstance(volumes, Volume | str | os.PathLike) else list(volumes)
+
+
+def _training_pair(image: VolumeLike, labels: VolumeLike, voxel_size: Float3 | None) -> Pair:
+    pixels = require_kind(opened(image, voxel_size), "image")
+    ids = require_kind(opened(labels, voxel_size), "labels")
+    require_same_grid(pixels, ids)
+    return pixels, ids
+
+
+def _gone(run: Run, error: VolumeError) -> RunError:
+    return RunError(
+        f"the volumes that '{run.path}' was trained on cannot be opened: {error.got}",
+        "volumes that are where they were in the first session",
+        f"give the volumes again, or run it in the folder of the first session (this is '{Path.cwd()}')",
+    )
