@@ -3,29 +3,44 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neuropil.affinities import Affinities, as_offsets
+from neuropil.affinities import Affinities
 from neuropil.config import load_config, override
-from neuropil.decoding import Prediction, decoder, decoding, prediction, stored_decoding
+from neuropil.decoding import (
+    decoder,
+    decoding,
+    new_affinities,
+    note_collapse,
+    note_edge,
+    predicted,
+    prediction,
+    stored_decoding,
+)
 from neuropil.errors import ConfigError, InputError
 from neuropil.geometry import Float3
-from neuropil.outputs import Stopwatch, finished, new_output, provenance, require_free, require_page
-from neuropil.progress import Progress
-from neuropil.volume import Volume, open_volume, require_kind, require_same_grid
+from neuropil.inputs import (
+    RunLike,
+    opened,
+    opened_affinities,
+    opened_run,
+    raw_volumes,
+    said_length,
+    seconds,
+    several,
+    training_pairs,
+)
+from neuropil.outputs import Stopwatch, provenance, require_free, require_page, write_labels
+from neuropil.volume import Volume, VolumeLike, open_volume, require_kind
 
 if TYPE_CHECKING:
     from neuropil.training.checkpoint import Run
 
-VolumeLike: TypeAlias = Volume | str | os.PathLike[str]
-RunLike: TypeAlias = "Run | str | os.PathLike[str]"
-
-__all__ = ["demo", "doctor", "evaluate", "info", "predict", "report", "segment", "train"]
+__all__ = ["bench", "demo", "doctor", "evaluate", "info", "predict", "pretrain", "report", "segment", "train"]
 
 
 def info(volume: VolumeLike, *, voxel_size: Float3 | None = None) -> dict[str, Any]:
@@ -40,7 +55,45 @@ def info(volume: VolumeLike, *, voxel_size: Float3 | None = None) -> dict[str, A
     """
     from neuropil.io.describe import describe
 
-    return describe(_opened(volume, voxel_size))
+    return describe(opened(volume, voxel_size))
+
+
+def pretrain(
+    image: VolumeLike | Sequence[VolumeLike],
+    out: str | os.PathLike[str],
+    *,
+    recipe: str = "mae",
+    budget: float | str | None = None,
+    steps: int | None = None,
+    probe_image: VolumeLike | Sequence[VolumeLike] = (),
+    probe_labels: VolumeLike | Sequence[VolumeLike] = (),
+    set: Sequence[str] = (),
+    resume: bool = False,
+    voxel_size: Float3 | None = None,
+) -> Run:
+    """Learn an encoder from volumes without labels, for `train(..., init=run)`.
+
+    Parameters
+    ----------
+    image
+        Volumes; one, or several, which may differ in voxel size.
+    out, budget, steps, set, resume, voxel_size
+        As of `train`. With `resume`, `image` may be empty.
+    recipe
+        "mae", "decision_mim", or a YAML file.
+    probe_image, probe_labels
+        Small labelled volumes that choose the mask ratio, where `pretrain.mask.adapt_ratio` is set; nothing else is
+        learned from them.
+    """
+    from neuropil.training.checkpoint import Run
+    from neuropil.training.pretrain import fit_pretext
+
+    words = said_length(set, budget, steps)
+    run = Run.open(out) if resume else None
+    config = load_config(recipe, words) if run is None else override(run.config, words)
+    images = raw_volumes(image, voxel_size, resumed=run)
+    probe = training_pairs(probe_image, probe_labels, voxel_size, resumed=None) if several(probe_image) else []
+    return fit_pretext(images, config, out, probe=probe, resume=resume)
 
 
 def train(
@@ -61,13 +114,13 @@ def train(
     Parameters
     ----------
     image, labels
-        Volumes in pairs; one, or several.
+        Volumes in pairs; one, or several. With `resume` they may be empty: the run knows its volumes.
     out
         The run directory.
     recipe
         A shipped recipe or a YAML file.
     budget, steps
-        How long: wall time (seconds, or text such as "30m"), or optimiser steps; the recipe's steps by default.
+        How long: wall time (seconds, or text such as "30m"), or optimiser steps; the recipe's by default.
     init
         First weights: a run directory or a .safetensors file.
     set
@@ -85,17 +138,13 @@ def train(
     from neuropil.training.checkpoint import Run
     from neuropil.training.fit import fit
 
-    images, truths = _several(image), _several(labels)
-    if len(images) != len(truths):
-        raise InputError(f"{len(images)} images and {len(truths)} label volumes", "as many --labels as --image")
-    if budget is not None and steps is not None:
-        raise ConfigError("both --budget and --steps", "one of them")
-    words = list(set)
-    words += [f"train.budget={seconds(budget)}"] if budget is not None else []
-    words += [f"train.steps={steps}"] if steps is not None else []
-    config = override(Run.open(out).config, words) if resume else load_config(recipe, words)
-    pairs = [_training_pair(i, t, voxel_size) for i, t in zip(images, truths, strict=True)]
-    return fit(pairs, config, out, init=None if init is None else str(init), resume=resume)
+    words = said_length(set, budget, steps)
+    run = Run.open(out) if resume else None
+    config = load_config(recipe, words) if run is None else override(run.config, words)
+    pairs = training_pairs(image, labels, voxel_size, resumed=run)
+    trained = fit(pairs, config, out, init=None if init is None else str(init), resume=resume)
+    note_edge(trained)
+    return trained
 
 
 def predict(
@@ -125,37 +174,20 @@ def predict(
     Affinities
         uint8, 255 = surely one object, with their offsets.
     """
-    from neuropil.infer.predict import predict_volume
-
-    opened = _run(run)
-    image = require_kind(_opened(volume, voxel_size), "image")
+    trained = opened_run(run)
+    image = require_kind(opened(volume, voxel_size), "image")
     if out is not None:
-        require_free(out, [image.name, opened.path], overwrite=overwrite)
-    job = prediction(opened, image, set)
-    target = None if out is None else _new_affinities(out, job, image, opened, overwrite=overwrite)
-    with Progress("predict", None, unit="tile") as progress:
-        result = predict_volume(
-            job.model,
-            image,
-            offsets=opened.offsets,
-            normalise=job.normaliser,
-            settings=job.settings,
-            out=target,
-            progress=progress,
-        )
-    if out is not None and isinstance(result, Volume):
-        return Affinities(finished(result, out), opened.offsets)
+        require_free(out, [image.name, trained.path], overwrite=overwrite)
+    job = prediction(trained, image, set)
+    if out is not None:
+        with new_affinities(out, job, image, trained, overwrite=overwrite) as target:
+            predicted(job, image, trained, target)
+        return Affinities(open_volume(os.fspath(out)), trained.offsets)
+    result = predicted(job, image, trained, None)
     assert isinstance(result, np.ndarray)
-    held = Volume(
-        result,
-        image.voxel_size,
-        image.offset,
-        "czyx",
-        "affinities",
-        attrs=job.attrs,
-        name=f"affinities of {image.name}",
-    )
-    return Affinities(held, opened.offsets)
+    name = f"affinities of {image.name}"
+    held = Volume(result, image.voxel_size, image.offset, "czyx", "affinities", attrs=job.attrs, name=name)
+    return Affinities(held, trained.offsets)
 
 
 def segment(
@@ -192,36 +224,37 @@ def segment(
     """
     watch = Stopwatch()
     if volume is not None:
-        opened = _run(source)  # type: ignore[arg-type]
-        image = require_kind(_opened(volume, voxel_size), "image")
-        inputs: list[Any] = [image.name, opened.path]
-        decoder(decoding(opened.config, opened.calibration, set).segment)
+        run, image = opened_run(source), require_kind(opened(volume, voxel_size), "image")
+        inputs: list[Any] = [image.name, run.path]
+        decoder(decoding(run.config, run.calibration, set).segment)
     else:
-        opened, image = None, None
-        given = _affinities(source, voxel_size)
-        inputs = [given.volume.name]
+        run, image = None, None
+        affinities = opened_affinities(source, voxel_size)
+        inputs = [affinities.volume.name]
     if out is not None:
         require_free(out, inputs, overwrite=overwrite)
-    if opened is not None and image is not None:
-        given = predict(opened, image, set=set)
+    if run is not None and image is not None:
+        affinities = predict(run, image, set=set)
         watch.lap("predict", image.box.size)
-    held = given.volume
+    held = affinities.volume
     config = stored_decoding(held, set)
-    labels = decoder(config.segment)(held.read(held.box), given.offsets, held.voxel_size, config.segment)
+    labels = decoder(config.segment)(held.read(held.box), affinities.offsets, held.voxel_size, config.segment)
+    note_collapse(int(labels.max(initial=0)), config.segment)
     watch.lap("segment", held.box.size)
     result = Volume(labels, held.voxel_size, held.offset, "zyx", "labels", attrs={"timings": watch.laps})
     if out is not None:
-        origin = provenance(config, held, opened)
-        result = _written(result, out, {"timings": watch.laps, "provenance": origin}, overwrite=overwrite)
+        origin = provenance(config, held, run)
+        result = write_labels(result, out, {"timings": watch.laps, "provenance": origin}, overwrite=overwrite)
     if report is not None:
-        _report([opened] if opened else [], report, image=image, segmentation=result, affinities=given)
+        _report([run] if run else [], report, image=image, segmentation=result, affinities=affinities)
     return result
 
 
 def evaluate(
     pred: VolumeLike,
-    truth: VolumeLike,
+    truth: VolumeLike | None = None,
     *,
+    skeletons: str | os.PathLike[str] | None = None,
     task: str = "neurons",
     ignore_border_nm: float | None = None,
     convention: str = "neuropil",
@@ -229,12 +262,14 @@ def evaluate(
     report: str | os.PathLike[str] | None = None,
     image: VolumeLike | None = None,
 ) -> dict[str, Any]:
-    """Score a segmentation against the truth.
+    """Score a segmentation against true labels, true skeletons, or both.
 
     Parameters
     ----------
     pred, truth
         Label volumes.
+    skeletons
+        A graph of true skeletons (see `neuropil.io.skeletons`): expected run length, and its share of the best one.
     task
         "neurons": VOI split and merge (bits), adapted Rand error, CREMI score, object counts.
     ignore_border_nm
@@ -244,19 +279,28 @@ def evaluate(
     report, image
         Also write a page about it, over the image if there is one.
     """
-    from neuropil.metrics.evaluate import evaluate_volumes
+    from neuropil.io.skeletons import read_skeletons
+    from neuropil.metrics.evaluate import evaluate_skeletons, evaluate_volumes
 
     if task != "neurons":
         raise ConfigError(f"task '{task}'", "neurons")
-    predicted = require_kind(_opened(pred, voxel_size), "labels")
-    true = require_kind(_opened(truth, voxel_size), "labels")
-    found = evaluate_volumes(
-        true, predicted, ignore_border_nm=ignore_border_nm, convention=convention, block_shape=(128, 512, 512)
-    )
+    if truth is None and skeletons is None:
+        raise InputError("nothing to compare with", "a truth, or --skeletons")
+    predicted = require_kind(opened(pred, voxel_size), "labels")
+    true = None if truth is None else require_kind(opened(truth, voxel_size), "labels")
+    trees = [] if skeletons is None else read_skeletons(skeletons)
+    found: dict[str, Any] = {"task": task}
+    if true is not None:
+        found |= {"convention": convention, "ignore_border_nm": ignore_border_nm or 0}
+        found |= evaluate_volumes(
+            true, predicted, ignore_border_nm=ignore_border_nm, convention=convention, block_shape=(128, 512, 512)
+        )
+    if trees:
+        found |= evaluate_skeletons(predicted, trees, merge_tolerance_nm=0.0)
     if report is not None:
-        shown = None if image is None else _opened(image, voxel_size)
+        shown = None if image is None else opened(image, voxel_size)
         _report([], report, image=shown, segmentation=predicted, truth=true, scores=found)
-    return {"task": task, "convention": convention, "ignore_border_nm": ignore_border_nm or 0, **found}
+    return found
 
 
 def report(
@@ -279,12 +323,37 @@ def report(
         Volumes on one grid; the page shows what is given, and scores the segmentation where there is a truth.
     """
     shown = {
-        name: None if given is None else _opened(given, voxel_size)
-        for name, given in (("image", image), ("segmentation", segmentation), ("truth", truth))
+        name: None if volume is None else opened(volume, voxel_size)
+        for name, volume in (("image", image), ("segmentation", segmentation), ("truth", truth))
     }
     scores = evaluate(shown["segmentation"], shown["truth"]) if shown["segmentation"] and shown["truth"] else {}
-    held = None if affinities is None else _affinities(affinities, voxel_size)
-    return _report([_run(run) for run in runs], out, **shown, affinities=held, scores=scores)
+    held = None if affinities is None else opened_affinities(affinities, voxel_size)
+    return _report([opened_run(run) for run in runs], out, **shown, affinities=held, scores=scores)
+
+
+def bench(
+    study: str, design: str | os.PathLike[str], out: str | os.PathLike[str], *, shard: str | None = None
+) -> dict[str, Any]:
+    """Run a controlled comparison, or what is missing of it, and write its table and plot.
+
+    Parameters
+    ----------
+    study
+        "label-efficiency": ways of pretraining by shares of labels by seeds.
+    design
+        A YAML file; see `neuropil.studies.design.Design`.
+    out
+        Folder of runs and results; what is there is not run again.
+    shard
+        "i/n": only every n-th training, for several machines that share the folder.
+    """
+    from neuropil.studies.design import read_design
+    from neuropil.studies.run import run_study
+
+    if study != "label-efficiency":
+        raise ConfigError(f"study '{study}'", "label-efficiency")
+    verbs: Any = {"pretrain": pretrain, "train": train, "segment": segment, "evaluate": evaluate}
+    return run_study(read_design(design), out, verbs, shard=shard)
 
 
 def doctor() -> dict[str, Any]:
@@ -314,82 +383,9 @@ def demo(out: str | os.PathLike[str] = "demo", *, budget: float | str = 270.0, s
     return run_demo(Path(out), budget=seconds(budget), seed=seed)
 
 
-def seconds(budget: float | str) -> float:
-    """A time in seconds from a number, or from text such as "30m", "2h" or "90s"."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h|)", str(budget).strip())
-    if not found or float(found[1]) == 0:
-        raise InputError(f"a budget of '{budget}'", "a time such as 30m, 2h or 90s")
-    return float(found[1]) * {"s": 1, "": 1, "m": 60, "h": 3600}[found[2]]
-
-
-def _new_affinities(
-    out: str | os.PathLike[str], job: Prediction, image: Volume, run: Run, *, overwrite: bool
-) -> Volume:
-    return new_output(
-        out,
-        (len(run.offsets), *image.box.shape),
-        np.dtype(np.uint8),
-        image,
-        kind="affinities",
-        attrs={**job.attrs, "provenance": provenance(job.config, image, run)},
-        overwrite=overwrite,
-        shard=job.config.predict.block,
-    )
-
-
-def _written(labels: Volume, out: str | os.PathLike[str], attrs: dict[str, Any], *, overwrite: bool) -> Volume:
-    target = new_output(out, labels.shape, labels.dtype, labels, kind="labels", attrs=attrs, overwrite=overwrite)
-    for block in target.blocks():
-        target.write(block.write, labels.read(block.write))
-    return finished(target, out)
-
-
 def _report(runs: Sequence[Run], out: str | os.PathLike[str], **shown: Any) -> Path:
     from neuropil.pages import pages
     from neuropil.report import write_report
 
     require_page(out)
     return write_report(pages(runs, title=Path(out).stem, **shown), Path(out))
-
-
-def _opened(volume: VolumeLike, voxel_size: Float3 | None) -> Volume:
-    if not isinstance(volume, Volume):
-        return open_volume(os.fspath(volume), voxel_size=voxel_size)
-    if voxel_size is None:
-        return volume
-    return Volume(
-        volume.array, voxel_size, volume.offset, volume.axes, volume.kind, attrs=volume.attrs, name=volume.name
-    )
-
-
-def _run(run: Any) -> Run:
-    from neuropil.training.checkpoint import Run
-
-    return run if isinstance(run, Run) else Run.open(run)
-
-
-def _several(volumes: VolumeLike | Sequence[VolumeLike]) -> list[VolumeLike]:
-    return [volumes] if isinstance(volumes, Volume | str | os.PathLike) else list(volumes)
-
-
-def _training_pair(image: VolumeLike, labels: VolumeLike, voxel_size: Float3 | None) -> tuple[Volume, Volume]:
-    """Open an image and its labels, and check that they are what they are called."""
-    pixels = require_kind(_opened(image, voxel_size), "image")
-    ids = require_kind(_opened(labels, voxel_size), "labels")
-    require_same_grid(pixels, ids)
-    return pixels, ids
-
-
-def _affinities(source: Any, voxel_size: Float3 | None) -> Affinities:
-    if isinstance(source, Affinities):
-        return source
-    if not isinstance(source, Volume) and (Path(source) / "run.json").is_file():
-        raise InputError(f"'{source}' is a run, and no volume is given", "neuropil segment RUN VOLUME --out seg.zarr")
-    opened = require_kind(_opened(source, voxel_size), "affinities")
-    if "offsets" not in opened.attrs:
-        raise InputError(
-            f"affinities '{opened.name}' without offsets",
-            "an attribute `offsets`: the z, y, x voxel step of each channel",
-            "store it with the array, for example [[-1,0,0],[0,-1,0],[0,0,-1]]",
-        )
-    return Affinities(opened, as_offsets(opened.attrs["offsets"]))

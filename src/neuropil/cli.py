@@ -45,10 +45,47 @@ def info(volume: str, voxel_size: VoxelSize = None, json: Json = False) -> None:
 
 
 @app.command()
+def pretrain(
+    image: Annotated[list[str] | None, typer.Option("--image", help="A volume without labels; repeat.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="The run directory.")] = ...,  # type: ignore[assignment]
+    recipe: Annotated[str, typer.Option("--recipe", help="mae, decision_mim, or a YAML file.")] = "mae",
+    budget: Annotated[str | None, typer.Option("--budget", help="Wall time, e.g. 30m, 2h or 90s.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="Optimiser steps.")] = None,
+    probe_image: Annotated[
+        list[str] | None, typer.Option("--probe-image", help="A labelled volume to choose the mask ratio by.")
+    ] = None,
+    probe_labels: Annotated[list[str] | None, typer.Option("--probe-labels", help="Its labels.")] = None,
+    set_: Set = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    voxel_size: VoxelSize = None,
+    json: Json = False,
+) -> None:
+    """Learn an encoder from volumes without labels, for train --init."""
+    from neuropil import api
+
+    with _hint("the run was saved; the same command with --resume goes on with it"):
+        run = api.pretrain(
+            image or [],
+            out,
+            recipe=recipe,
+            budget=budget,
+            steps=steps,
+            probe_image=probe_image or [],
+            probe_labels=probe_labels or [],
+            set=set_ or [],
+            resume=resume,
+            voxel_size=_voxel_size(voxel_size),
+        )
+    _show({"run": str(run.path), **{k: v for k, v in run.card["best"].items() if k != "calibration"}}, json)
+
+
+@app.command()
 def train(
-    image: Annotated[list[str], typer.Option("--image", help="An image volume; repeat for several.")],
-    labels: Annotated[list[str], typer.Option("--labels", help="Its labels, in the same order.")],
     out: Annotated[Path, typer.Option("--out", help="The run directory.")],
+    image: Annotated[
+        list[str] | None, typer.Option("--image", help="An image volume; repeat for several. Not needed to resume.")
+    ] = None,
+    labels: Annotated[list[str] | None, typer.Option("--labels", help="Its labels, in the same order.")] = None,
     recipe: Annotated[str, typer.Option("--recipe", help="A shipped recipe or a YAML file.")] = "em_neurons",
     budget: Annotated[str | None, typer.Option("--budget", help="Wall time, e.g. 30m, 2h or 90s.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Optimiser steps.")] = None,
@@ -61,10 +98,10 @@ def train(
     """Train a network on labelled volumes; calibrates its decoding on what is held back of them."""
     from neuropil import api
 
-    with _hint("the run was saved; the same command with --resume goes on with it"):
+    with _hint(f"the run was saved; neuropil train --resume --out {out} goes on with it"):
         run = api.train(
-            image,
-            labels,
+            image or [],
+            labels or [],
             out,
             recipe=recipe,
             budget=budget,
@@ -90,7 +127,7 @@ def predict(
     """Predict the affinities of a volume with a trained run."""
     from neuropil import api
 
-    with _hint(f"'{out}' is not whole and will not be read as such; run the command again"):
+    with _hint(_kept(out, overwrite)):
         found = api.predict(run, volume, out, voxel_size=_voxel_size(voxel_size), set=set_ or [], overwrite=overwrite)
     offsets = [list(o) for o in found.offsets]
     _show({"affinities": str(out), "shape": list(found.volume.shape), "offsets": offsets}, json)
@@ -110,7 +147,7 @@ def segment(
     """Segment a volume into neurons, with a trained run or from affinities."""
     from neuropil import api
 
-    with _hint(f"if '{out}' is there, it is not whole and will not be read as such; run the command again"):
+    with _hint(_kept(out, overwrite)):
         labels = api.segment(
             source,
             volume,
@@ -127,7 +164,10 @@ def segment(
 @app.command()
 def evaluate(
     pred: str,
-    truth: str,
+    truth: Annotated[str | None, typer.Argument(help="True labels.")] = None,
+    skeletons: Annotated[
+        Path | None, typer.Option("--skeletons", help="True skeletons (.npz graph): expected run length.")
+    ] = None,
     task: Annotated[str, typer.Option("--task", help="What was segmented.")] = "neurons",
     ignore_border_nm: Annotated[
         float | None, typer.Option("--ignore-border-nm", help="Leave out voxels this near to a truth border.")
@@ -138,13 +178,14 @@ def evaluate(
     image: Annotated[str | None, typer.Option("--image", help="The image, for the report.")] = None,
     json: Json = False,
 ) -> None:
-    """Score a segmentation against the truth: VOI split and merge, ARAND, CREMI score, object counts."""
+    """Score a segmentation: VOI, ARAND, CREMI score and counts against true labels; run length on true skeletons."""
     from neuropil import api
 
     size = _voxel_size(voxel_size)
     found = api.evaluate(
         pred,
         truth,
+        skeletons=skeletons,
         task=task,
         ignore_border_nm=ignore_border_nm,
         convention=convention,
@@ -179,6 +220,22 @@ def report(
         voxel_size=_voxel_size(voxel_size),
     )
     _show({"report": str(page)}, json)
+
+
+@app.command()
+def bench(
+    study: Annotated[str, typer.Argument(help="label-efficiency")],
+    design: Annotated[Path, typer.Argument(help="A YAML file that says what is compared.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of runs and results.")] = ...,  # type: ignore[assignment]
+    shard: Annotated[str | None, typer.Option("--shard", metavar="I/N", help="Only every N-th training.")] = None,
+    json: Json = False,
+) -> None:
+    """Run a controlled comparison, or what is missing of it; writes a table and a plot."""
+    from neuropil import api
+
+    with _hint("what is done was kept; the same command goes on"):
+        found = api.bench(study, design, out, shard=shard)
+    _show(found, json)
 
 
 @app.command()
@@ -234,6 +291,13 @@ def _hint(text: str) -> Iterator[None]:
             raise
         print(f"interrupted: {text}", file=sys.stderr)
         raise typer.Exit(130) from None
+
+
+def _kept(out: Path, overwrite: bool) -> str:
+    """What an interrupted command leaves of its output."""
+    if overwrite and out.exists():
+        return f"'{out}' is as it was before; run the command again"
+    return f"if '{out}' is there, it is not whole and will not be read as such; run the command again"
 
 
 def _is_interrupt(error: BaseException | None) -> bool:

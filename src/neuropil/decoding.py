@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from neuropil.config import Config, SegmentConfig, override, parse_config
 from neuropil.errors import ConfigError, GeometryError
+from neuropil.outputs import new_output, provenance
 from neuropil.plan import resolved
+from neuropil.progress import Progress
 from neuropil.registry import SEGMENTERS
 from neuropil.volume import Volume
 
@@ -98,10 +104,9 @@ def stored_decoding(affinities: Volume, words: Sequence[str]) -> Config:
         values["segment"] = dict(stored)
     config = override(parse_config(values), words)
     if config.segment.threshold is None and config.segment.method == "agglomerate":
-        print(
-            f"note: '{affinities.name}' come without a calibrated threshold; using {UNCALIBRATED} "
-            "(--set segment.threshold=...)",
-            file=sys.stderr,
+        _note(
+            f"'{affinities.name}' come without a calibrated threshold; using {UNCALIBRATED} "
+            "(--set segment.threshold=...)"
         )
         config = override(config, [f"segment.threshold={UNCALIBRATED}"])
     return config
@@ -111,3 +116,65 @@ def decoder(config: SegmentConfig) -> Callable[..., Any]:
     """The segmenter that a configuration names."""
     found: Callable[..., Any] = SEGMENTERS.resolve(config.method)
     return found
+
+
+def note_collapse(objects: int, config: SegmentConfig) -> None:
+    """Say it aloud when a segmentation came out as one object, or as none."""
+    if objects > 1:
+        return
+    found = "one object: everything was joined" if objects else "no object: everything was taken for background"
+    tried = "" if config.threshold is None else f" at threshold {config.threshold:g}"
+    fix = "train longer, or see the affinities"
+    if objects and config.threshold is not None:
+        fix += "; a higher --set segment.threshold joins less"
+    _note(f"the segmentation{tried} is {found} ({fix})")
+
+
+def note_edge(run: Run) -> None:
+    """Say it aloud when the calibrated threshold of a run is the first or the last of those that were tried."""
+    from neuropil.training.validate import THRESHOLDS
+
+    threshold = run.card.get("best", {}).get("threshold")
+    if threshold is None or THRESHOLDS[0] < threshold < THRESHOLDS[-1]:
+        return
+    _note(
+        f"the calibrated threshold {threshold:g} is at the edge of those that were tried ({THRESHOLDS[0]:g} to "
+        f"{THRESHOLDS[-1]:g}): affinities do not tell objects apart yet, or there are too few in what is held back "
+        "(train longer; data.validation)"
+    )
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
+
+
+def predicted(job: Prediction, image: Volume, run: Run, out: Volume | None) -> Any:
+    """Predict a volume as prepared, into `out` or in memory, and show how far it is."""
+    from neuropil.infer.predict import predict_volume
+
+    with Progress("predict", None, unit="tile") as progress:
+        return predict_volume(
+            job.model,
+            image,
+            offsets=run.offsets,
+            normalise=job.normaliser,
+            settings=job.settings,
+            out=out,
+            progress=progress,
+        )
+
+
+def new_affinities(
+    out: str | os.PathLike[str], job: Prediction, image: Volume, run: Run, *, overwrite: bool
+) -> AbstractContextManager[Volume]:
+    """Affinities to be written; they carry the decoding that their run calibrated."""
+    return new_output(
+        out,
+        (len(run.offsets), *image.box.shape),
+        np.dtype(np.uint8),
+        image,
+        kind="affinities",
+        attrs={**job.attrs, "provenance": provenance(job.config, image, run)},
+        overwrite=overwrite,
+        shard=job.config.predict.block,
+    )

@@ -67,13 +67,31 @@ FORMATS = Table(
     "format",
     {
         "zarr": "neuropil.io.zarr:FORMAT",
+        "n5": "neuropil.io.n5:FORMAT",
         "hdf5": "neuropil.io.hdf5:FORMAT",
         "tiff": "neuropil.io.tiff:FORMAT",
         "images": "neuropil.io.images:FORMAT",
     },
 )
 
-ENCODERS = Table("backbone", {"resunet": "neuropil.models.resunet:ResUNet"})
+#: name → function ``(model settings, voxel size, outputs) -> nn.Module``; see `neuropil.models`.
+NETWORKS = Table(
+    "network",
+    {
+        "resunet": "neuropil.models.resunet:build",
+        "unetr": "neuropil.models.unetr:build",
+    },
+)
+
+#: name, or that of the network around it → function ``(model settings, voxel size) -> nn.Module``.
+ENCODERS = Table(
+    "encoder",
+    {
+        "resunet": "neuropil.models.resunet:build_encoder",
+        "unetr": "neuropil.models.vit3d:build_encoder",
+        "vit3d": "neuropil.models.vit3d:build_encoder",
+    },
+)
 
 SEGMENTERS = Table(
     "segmenter",
@@ -111,5 +129,27 @@ AUGMENTATIONS = Table(
         "cut_blur": "neuropil.data.augment.intensity:cut_blur",
         "noise": "neuropil.data.augment.intensity:noise",
         "missing": "neuropil.data.augment.sections:missing",
+    },
+)
+
+#: name → function ``(settings, voxel size) -> Objective``; see `neuropil.training.objective`.
+PRETEXTS = Table(
+    "pretext",
+    {
+        "mae": "neuropil.pretrain.mae:build",
+        "decision_mim": "neuropil.pretrain.decision_mim:build",
+    },
+)
+
+#: name → function ``(context, count, generator, config) -> Mask``; see `neuropil.pretrain.masking`.
+MASKS = Table(
+    "mask policy",
+    {
+        "random": "neuropil.pretrain.masking:random",
+        "block": "neuropil.pretrain.masking:block",
+        "edge": "neuropil.pretrain.masking:edge",
+        "mix": "neuropil.pretrain.masking:mix",
+        "loss_ranked": "neuropil.pretrain.masking:loss_ranked",
+        "learned": "neuropil.pretrain.masking:learned",
     },
 )

@@ -11,10 +11,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import zarr
 
 from neuropil import open_volume
 from neuropil.affinities import NEAREST, affinities_from_labels
 from neuropil.cli import main
+
+PAIR = ("--image", "{h5}:raw", "--labels", "{h5}:labels")
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
@@ -123,6 +126,22 @@ def test_doctor_is_healthy_here(capsys: pytest.CaptureFixture[str]) -> None:
             "steps",
         ),
         (["train", "--image", "{h5}:raw", "--labels", "{h5}:labels", "--out", "{tmp}/r", "--budget", "soon"], "30m"),
+        (["train", "--image", "{h5}:raw", "--labels", "{h5}:labels", "--out", "{tmp}/r", "--budget", "10"], "10m or"),
+        (["train", *PAIR, "--out", "{tmp}/r", "--budget", "10m", "--steps", "5"], "both --budget and --steps"),
+        (["train", *PAIR, "--out", "{tmp}/r", "--steps", "5", "--set", "train.steps=3"], "--set train.steps=3"),
+        (["train", *PAIR, "--out", "{tmp}/r", "--budget", "5m", "--set", "train.budget=3"], "--set train.budget=3"),
+        (["train", "--out", "{tmp}/r"], "at least one --image"),
+        (["train", "--image", "{h5}:raw", "--out", "{tmp}/r"], "1 images and 0 label volumes"),
+        (["train", "--resume", "--out", "{tmp}/r"], "run.json"),
+        (["train", "--image", "{plain}:b", "--labels", "{plain}:a", "--out", "{tmp}/r"], "looks like labels"),
+        (["train", "--image", "{plain}:a", "--labels", "{plain}:a", "--out", "{tmp}/r"], "looks like image"),
+        (["evaluate", "{h5}:labels", "{plain}:a"], "looks like image"),
+        (["predict", "{run}", "{plain}:b", "--out", "{tmp}/a.zarr"], "attribute kind='image'"),
+        (["info", "{plain}"], "10 x 8 x 8 nm"),
+        (["info", "{plain}:raw"], "shape (4, 4, 4), axes zyx, type uint8"),
+        (["evaluate", "{h5}:labels"], "--skeletons"),
+        (["evaluate", "{h5}:labels", "--skeletons", "{tmp}/no.npz"], "no.npz"),
+        (["evaluate", "{h5}:labels", "--skeletons", "{plain}"], ".npz graph"),
         (["evaluate", "{h5}:labels", "{h5}:labels", "--task", "stars"], "neurons"),
         (["evaluate", "{h5}:labels", "{h5}:labels", "--convention", "mine"], "cremi"),
         (["predict", "{run}", "{h5}:raw", "--out", "{tmp}/a.h5"], "ends in .zarr"),
@@ -143,6 +162,10 @@ def test_wrong_input_is_one_clear_error(
 ) -> None:
     with h5py.File(tmp_path / "plain.h5", "w") as file:
         file["raw"] = np.zeros((4, 4, 4), np.uint8)
+        # neutral names, and nothing stated but the voxel size
+        file["a"] = np.random.default_rng(0).integers(0, 255, (48, 64, 64), dtype=np.uint8)
+        file["b"] = np.arange(48, dtype=np.uint8).reshape(3, 4, 4).repeat(16, 0).repeat(16, 1).repeat(16, 2)
+        file["a"].attrs["resolution"], file["b"].attrs["resolution"] = (10, 8, 8), (10, 8, 8)
     (tmp_path / "empty").mkdir()
     before = {p.name for p in tmp_path.iterdir()}
     filled = [w.format(h5=phantom_h5, plain=tmp_path / "plain.h5", run=tiny_run, tmp=tmp_path) for w in words]
@@ -175,6 +198,94 @@ def test_existing_outputs_are_kept_unless_told(
     assert code == 2
     assert "--overwrite" in stderr
     assert run(capsys, *words, "--overwrite")[0] == 0
+
+
+def test_overwrite_never_touches_what_others_wrote(
+    capsys: pytest.CaptureFixture[str], phantom_h5: Path, tiny_run: Path, tmp_path: Path
+) -> None:
+    zarr.create_array(tmp_path / "theirs.zarr", data=np.arange(8, dtype=np.uint8)).attrs["resolution"] = (8, 8, 8)
+    (tmp_path / "notes.zarr").mkdir()
+    (tmp_path / "notes.zarr" / "thesis.txt").write_text("years of work")
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    for verb in ("predict", "segment"):
+        for name in ("theirs.zarr", "notes.zarr"):
+            words = (verb, tiny_run, f"{phantom_h5}:raw", "--out", tmp_path / name, "--overwrite")
+            code, stdout, stderr = run(capsys, *words)
+            assert (code, stdout) == (2, "")
+            assert stderr.startswith(f"error: '{tmp_path / name}' exists and was not written by neuropil")
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_a_group_of_several_arrays_is_listed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    group = zarr.create_group(tmp_path / "g.zarr")
+    for name in ("raw", "labels"):
+        group.create_array(name, data=np.zeros((3, 4, 5), np.uint16)).attrs["resolution"] = (40, 4, 4)
+    code, stdout, stderr = run(capsys, "info", tmp_path / "g.zarr")
+    assert (code, stdout) == (2, "")
+    lines = [" ".join(line.split()) for line in stderr.splitlines()]
+    assert {f"{name} (3, 4, 5) uint16 40 x 4 x 4 nm" for name in ("raw", "labels")} <= set(lines)
+
+
+def test_one_object_is_worth_a_note(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for value, said in ((255, "one object"), (0, "no object")):
+        data = np.full((3, 8, 16, 16), value, np.uint8)
+        with h5py.File(tmp_path / f"{value}.h5", "w") as file:
+            file["aff"] = data
+            file["aff"].attrs.update({"resolution": (40, 4, 4), "axes": "czyx", "offsets": np.array(NEAREST)})
+        words = ("segment", f"{tmp_path}/{value}.h5", "--out", tmp_path / f"{value}.zarr", "--json")
+        code, stdout, stderr = run(capsys, *words, "--set", "segment.threshold=0.5")
+        assert code == 0, stderr
+        assert json.loads(stdout)["objects"] == (value > 0)
+        assert f"note: the segmentation at threshold 0.5 is {said}" in stderr
+
+
+def test_a_run_goes_on_with_the_volumes_it_knows(
+    capsys: pytest.CaptureFixture[str],
+    phantom_h5: Path,
+    tiny: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from neuropil.training.checkpoint import Run
+
+    with h5py.File(phantom_h5) as source, h5py.File(tmp_path / "silent.h5", "w") as file:
+        for name in ("raw", "labels"):
+            file[name] = source[name][...]
+    monkeypatch.chdir(tmp_path)
+    settings = [word for setting in tiny for word in ("--set", setting)]
+    pair = ("--image", "silent.h5:raw", "--labels", "silent.h5:labels", "--voxel-size", "8,8,8")
+    code, _, stderr = run(capsys, "train", *pair, "--out", "run", "--steps", 2, *settings)
+    assert code == 0, stderr
+    code, stdout, stderr = run(capsys, "train", "--resume", "--out", "run", "--json")
+    assert code == 0, stderr
+    assert json.loads(stdout)["run"] == "run"
+    assert Run.open("run").voxel_size == (8, 8, 8)
+    (tmp_path / "silent.h5").rename(tmp_path / "moved.h5")
+    code, _, stderr = run(capsys, "train", "--resume", "--out", "run")
+    assert code == 2
+    assert "give --image and --labels" in stderr
+
+
+def test_run_length_on_true_skeletons(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    labels = np.ones((8, 8, 16), np.uint32)
+    labels[..., 8:] = 2
+    with h5py.File(tmp_path / "seg.h5", "w") as file:
+        file["labels"] = labels
+        file["labels"].attrs["resolution"] = (10, 10, 10)
+    places = np.array([[0, 45, 45, 10 * x + 5] for x in range(16)])
+    np.savez(tmp_path / "graph.npz", nodes=places, edges_0=np.stack([np.arange(15), np.arange(1, 16)], axis=1))
+    skeletons = ("--skeletons", tmp_path / "graph.npz", "--json")
+    code, stdout, stderr = run(capsys, "evaluate", f"{tmp_path}/seg.h5:labels", *skeletons)
+    assert code == 0, stderr
+    # 150 nm of cable in two runs of 70 nm
+    assert json.loads(stdout)["erl_nm"] == pytest.approx(2 * 70**2 / 150)
+    assert json.loads(stdout)["nerl"] == pytest.approx(2 * 70**2 / 150**2)
+    assert "voi_sum" not in json.loads(stdout)
+    page = ("--report", tmp_path / "page.html")
+    code, stdout, stderr = run(capsys, "evaluate", *[f"{tmp_path}/seg.h5:labels"] * 2, *skeletons, *page)
+    assert code == 0, stderr
+    assert {"voi_sum", "nerl", "erl_splits"} <= set(json.loads(stdout))
+    assert "nerl" in page[1].read_text()
 
 
 def test_usage_errors_exit_with_2() -> None:

@@ -53,8 +53,7 @@ def test_killed_at_any_moment_a_run_goes_on_to_the_same_weights(
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert Run.open(parts).card["status"] == "training"
-    words = ["train", "--image", f"{phantom_h5}:raw", "--labels", f"{phantom_h5}:labels", "--out", str(parts)]
-    subprocess.run([NEUROPIL, *words, "--resume"], check=True, capture_output=True)
+    subprocess.run([NEUROPIL, "train", "--resume", "--out", str(parts)], check=True, capture_output=True)
     a, b = read_tensors(whole / CHECKPOINT)[0], read_tensors(parts / CHECKPOINT)[0]
     assert all(torch.equal(a[k], b[k]) for k in a)
     steps = [row["step"] for row in Run.open(parts).rows("train")]
@@ -92,6 +91,28 @@ def test_ctrl_c_while_writing_leaves_nothing_that_looks_whole(phantom_h5: Path, 
         [NEUROPIL, "predict", str(tiny_run), f"{phantom_h5}:raw", "--out", str(out)], check=True, capture_output=True
     )
     assert open_volume(out).shape == (9, 48, 64, 64)
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
+def test_stopped_while_overwriting_leaves_the_old_output(
+    phantom_h5: Path, tiny_run: Path, tmp_path: Path, stop: signal.Signals
+) -> None:
+    out = tmp_path / "a.zarr"
+    words = [NEUROPIL, "predict", str(tiny_run), f"{phantom_h5}:raw", "--out", str(out), "--overwrite"]
+    subprocess.run(words, check=True, capture_output=True)
+    before = open_volume(out).attrs["provenance"]["created"]
+    small = ["--set", "predict.tile=[8,8,8]", "--set", "predict.overlap=[4,4,4]", "--set", "predict.block=[16,16,16]"]
+    process = subprocess.Popen([*words, *small], stderr=subprocess.PIPE, text=True)
+    _wait_for(lambda: list(tmp_path.glob(".a.zarr.*.partial/a.zarr/s0/c/*")), process)
+    process.send_signal(stop)
+    process.communicate(timeout=120)
+    assert process.returncode == (130 if stop == signal.SIGINT else -signal.SIGKILL)
+    assert open_volume(out).attrs["provenance"]["created"] == before
+    assert open_volume(out).numpy().shape == (9, 48, 64, 64)
+    assert (len(list(tmp_path.iterdir())) == 1) == (stop == signal.SIGINT)
+    subprocess.run(words, check=True, capture_output=True)
+    assert open_volume(out).attrs["provenance"]["created"] != before
+    assert [p.name for p in tmp_path.iterdir()] == ["a.zarr"]
 
 
 def _little_disk() -> None:

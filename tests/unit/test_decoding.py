@@ -1,10 +1,20 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from neuropil.config import Config, load_config
-from neuropil.decoding import UNCALIBRATED, decoder, decoding, prediction, stored_decoding
+from neuropil.decoding import (
+    UNCALIBRATED,
+    decoder,
+    decoding,
+    note_collapse,
+    note_edge,
+    prediction,
+    stored_decoding,
+)
 from neuropil.errors import ConfigError, GeometryError, InputError
 from neuropil.training.checkpoint import Run
 from neuropil.volume import Volume
@@ -58,3 +68,27 @@ def test_a_volume_of_another_voxel_size_is_refused(tiny_run: object) -> None:
         prediction(run, coarse, [])
     with pytest.raises(InputError, match="one grey value"):
         prediction(run, Volume(np.zeros((16, 16, 16), np.uint8), (8, 8, 8), kind="image"), [])
+
+
+def test_a_collapsed_segmentation_is_said_aloud(capsys: pytest.CaptureFixture[str]) -> None:
+    config = Config().segment.model_copy(update={"threshold": 0.3})
+    note_collapse(2, config)
+    assert capsys.readouterr().err == ""
+    note_collapse(1, config)
+    assert "note: the segmentation at threshold 0.3 is one object" in capsys.readouterr().err
+    note_collapse(0, config)
+    said = capsys.readouterr().err
+    assert "no object" in said
+    assert "segment.threshold" not in said  # joining less does not bring objects out of background
+    note_collapse(1, Config().segment)
+    assert "threshold" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("threshold", "said"), [(0.05, True), (0.95, True), (0.075, False), (0.925, False), (None, False)]
+)
+def test_a_threshold_at_the_edge_is_said_aloud(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], threshold: float | None, said: bool
+) -> None:
+    note_edge(Run(tmp_path, Config(), {"best": {"threshold": threshold}}))
+    assert ("at the edge" in capsys.readouterr().err) == said

@@ -3,7 +3,8 @@
 from neuropil.config.data import AugmentConfig, DataConfig
 from neuropil.config.decode import FragmentsConfig, PredictConfig, Score, SegmentConfig
 from neuropil.config.load import Config, load_config, override, parse_config, recipes
-from neuropil.config.model import ModelConfig
+from neuropil.config.model import ModelConfig, ViTConfig
+from neuropil.config.pretrain import PretrainConfig
 from neuropil.config.train import TrainConfig
 
 __all__ = [
@@ -13,9 +14,11 @@ __all__ = [
     "FragmentsConfig",
     "ModelConfig",
     "PredictConfig",
+    "PretrainConfig",
     "Score",
     "SegmentConfig",
     "TrainConfig",
+    "ViTConfig",
     "load_config",
     "override",
     "parse_config",

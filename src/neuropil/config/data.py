@@ -8,6 +8,12 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, field_validator
 
 from neuropil.config.base import Offset, Settings
 
+#: Settings that say how often something is done to a crop or to a section.
+_CHANCES = (
+    *("elastic", "rotate", "rescale", "slip", "shift", "missing_section", "low_contrast_section", "blur"),
+    *("defocus_section", "cut_blur", "noise", "intensity", "intensity_section"),
+)
+
 
 class AugmentConfig(Settings):
     """How often, and how strongly, a training crop is changed; see the methods page on augmentation.
@@ -44,6 +50,11 @@ class AugmentConfig(Settings):
     intensity_section: float = Field(0.3, ge=0, le=1)
     gamma: tuple[PositiveFloat, PositiveFloat] = (0.75, 1.35)
     extra: tuple[str, ...] = Field((), description="further augmentations, package.module:function")
+
+    def still(self) -> AugmentConfig:
+        """The same, but nothing is ever drawn: for crops that are looked at again and again."""
+        never = dict.fromkeys(_CHANCES, 0.0) | {"flip": False, "rotate90": False, "extra": ()}
+        return self.model_copy(update=never)
 
     @field_validator("rescale_range", "blur_sigma", "noise_sigma", "gamma")
     @classmethod

@@ -15,6 +15,7 @@ from neuropil.config.base import Settings
 from neuropil.config.data import DataConfig
 from neuropil.config.decode import PredictConfig, SegmentConfig
 from neuropil.config.model import ModelConfig
+from neuropil.config.pretrain import PretrainConfig
 from neuropil.config.train import TrainConfig
 from neuropil.errors import ConfigError
 
@@ -26,6 +27,7 @@ class Config(Settings):
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
+    pretrain: PretrainConfig = PretrainConfig()
     predict: PredictConfig = PredictConfig()
     segment: SegmentConfig = SegmentConfig()
 

@@ -17,8 +17,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from neuropil.config import DataConfig
 from neuropil.data.sampling import InMemory, Sample, Sampler
+from neuropil.data.unlabelled import RawSampler
 
 Batch = dict[str, torch.Tensor]
+AnySampler = Sampler | RawSampler
 
 #: Batches made ahead of the one in use, for each worker.
 _AHEAD = 2
@@ -53,7 +55,7 @@ class Order:
             yield list(range(begin, begin + self.size))
 
 
-def make_loader(sampler: Sampler, order: Order, config: DataConfig, *, pin_memory: bool = False) -> Iterable[Batch]:
+def make_loader(sampler: AnySampler, order: Order, config: DataConfig, *, pin_memory: bool = False) -> Iterable[Batch]:
     """Batches of training samples.
 
     Parameters
@@ -69,8 +71,7 @@ def make_loader(sampler: Sampler, order: Order, config: DataConfig, *, pin_memor
     Returns
     -------
     iterable of dict
-        image (B, 1, Z, Y, X) float32, affinities (B, C, Z, Y, X) uint8, valid (B, C, Z, Y, X) uint8,
-        index (B,) int64 (the samples' numbers).
+        What the sampler makes, stacked (see `Sampler` and `RawSampler`), and index (B,) int64 (the samples' numbers).
     """
     workers, processes = _resolve_workers(sampler, config)
     if processes:
@@ -93,11 +94,11 @@ def _ignore_interrupts(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _cached(sampler: Sampler) -> bool:
+def _cached(sampler: AnySampler) -> bool:
     return all(isinstance(source.image, InMemory) for source in sampler.sources)
 
 
-def _resolve_workers(sampler: Sampler, config: DataConfig) -> tuple[int, bool]:
+def _resolve_workers(sampler: AnySampler, config: DataConfig) -> tuple[int, bool]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = config.workers
     if workers is None:
@@ -108,7 +109,7 @@ def _resolve_workers(sampler: Sampler, config: DataConfig) -> tuple[int, bool]:
 
 
 class _Samples(Dataset[Any]):
-    def __init__(self, sampler: Sampler) -> None:
+    def __init__(self, sampler: AnySampler) -> None:
         self.sampler = sampler
 
     def __getitem__(self, index: int) -> tuple[int, Sample]:
@@ -124,7 +125,7 @@ def collate(samples: list[tuple[int, Sample]]) -> Batch:
 class ThreadBatches:
     """Batches made by threads, which share the caller's memory; with 0 threads, made when they are asked for."""
 
-    def __init__(self, sampler: Sampler, order: Order, threads: int, *, pin_memory: bool) -> None:
+    def __init__(self, sampler: AnySampler, order: Order, threads: int, *, pin_memory: bool) -> None:
         self._samples, self._order, self._threads, self._pin = _Samples(sampler), order, threads, pin_memory
 
     def __iter__(self) -> Iterator[Batch]:

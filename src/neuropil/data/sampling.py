@@ -300,10 +300,10 @@ def read_for(
 
     What lies outside the image is reflected into view. Outside the source's region labels are 0 and not valid.
     """
-    raw = _read_reflected(source.image, _grown(place, plan.image_halo))
+    raw = read_reflected(source.image, grown(place, plan.image_halo))
     check_finite(raw, f"image near {place.start}")
     image = source.normaliser(raw)
-    wanted = _grown(place, plan.label_halo)
+    wanted = grown(place, plan.label_halo)
     known = wanted.intersected(source.region)
     if known == wanted:
         ids, valid = source.labels.read(wanted)
@@ -315,7 +315,8 @@ def read_for(
     return image, labels, valid
 
 
-def _read_reflected(image: Readable, box: Box) -> npt.NDArray[Any]:
+def read_reflected(image: Readable, box: Box) -> npt.NDArray[Any]:
+    """The values inside a box; what lies outside the image is reflected into view."""
     inside = box.intersected(image.box)
     values = image.read(inside)
     if inside == box:
@@ -324,10 +325,17 @@ def _read_reflected(image: Readable, box: Box) -> npt.NDArray[Any]:
     return np.pad(values, pads, mode="reflect")
 
 
-def _grown(box: Box, halo: Halo) -> Box:
+def grown(box: Box, halo: Halo) -> Box:
+    """A box with so many voxels more before and after."""
     start = [a - h[0] for a, h in zip(box.start, halo, strict=True)]
     stop = [b + h[1] for b, h in zip(box.stop, halo, strict=True)]
     return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]), box.voxel_size)
+
+
+def random_box(region: Box, shape: Int3, rng: np.random.Generator) -> Box:
+    """A box of some shape anywhere inside a region."""
+    last = [stop - n for stop, n in zip(region.stop, shape, strict=True)]
+    return _box(rng.integers(region.start, last, endpoint=True), shape, region.voxel_size)
 
 
 def _box(start: npt.NDArray[np.int64], shape: Int3, voxel_size: Float3) -> Box:

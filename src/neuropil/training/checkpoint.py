@@ -152,6 +152,12 @@ class Run:
         RunError
             If there are no weights yet, or they do not fit the configured network exactly.
         """
+        if self.card.get("kind") == "encoder":
+            raise RunError(
+                f"'{self.path}' holds a pretrained encoder, which makes no affinities",
+                "a run of `neuropil train`",
+                f"train with --init {self.path}",
+            )
         tensors, _ = self._weights()
         model = build_model(self.config.model, self.voxel_size, len(self.offsets))
         load_exactly(model, tensors, str(self.path / WEIGHTS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from functools import partial
@@ -26,6 +27,8 @@ def launch(work: Callable[..., Any], *arguments: Any, devices: int, precision: s
     """Run `work(fabric, *arguments)` on one device, or as one process for each of several (DDP)."""
     keep_heap()
     device = default_device()
+    # the precision is a setting of ours; the engine need not announce it
+    logging.getLogger("lightning_fabric.utilities.rank_zero").addFilter(_worth_saying)
     strategy = "auto" if devices == 1 else "ddp_spawn"
     fabric = Fabric(
         accelerator="cuda" if device.type == "cuda" else "cpu",
@@ -44,6 +47,10 @@ def launch(work: Callable[..., Any], *arguments: Any, devices: int, precision: s
         raise RunError(
             f"a training process failed: {reason}", "all processes to finish", "see the lines above"
         ) from None
+
+
+def _worth_saying(record: logging.LogRecord) -> bool:
+    return "Using bfloat16 Automatic Mixed Precision" not in record.getMessage()
 
 
 def _called(work: Callable[..., Any], arguments: tuple[Any, ...], fabric: Fabric) -> Any:

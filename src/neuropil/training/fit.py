@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import platform
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +19,7 @@ from neuropil.data.batches import Order, make_loader
 from neuropil.data.normalise import Normaliser, fit_normaliser
 from neuropil.data.sampling import Sampler, prepare, split_region
 from neuropil.data.targets import known_labels
-from neuropil.errors import ConfigError, InputError, RunError
+from neuropil.errors import ConfigError, InputError
 from neuropil.geometry import Box, Float3, Int3
 from neuropil.infer.predict import volume_plan
 from neuropil.infer.settings import predict_settings
@@ -30,13 +27,13 @@ from neuropil.models import build_model, network_stride
 from neuropil.plan import resolved
 from neuropil.registry import SEGMENTERS
 from neuropil.training.card import model_card
-from neuropil.training.checkpoint import CARD, Run, write_atomic
+from neuropil.training.checkpoint import Run, write_atomic
 from neuropil.training.engine import check_devices, launch
 from neuropil.training.loop import train_loop
 from neuropil.training.objective import AffinityObjective, Batch
+from neuropil.training.rundir import open_or_create, origin
 from neuropil.training.transfer import read_first_weights, transfer
 from neuropil.training.validate import HeldBack, Validator
-from neuropil.versions import versions
 from neuropil.volume import Volume
 
 Pair = tuple[Volume, Volume]
@@ -100,17 +97,32 @@ def fit(pairs: Sequence[Pair], config: Config, out: str | os.PathLike[str], *, i
     check_decoding(settings, held, voxel_size)
     check_devices(settings.train.devices)
     first = None if init is None else first_weights(init, settings, voxel_size)
-    run = _run_for(out, settings, pairs, (normalisers, held, first), resume=resume)
+    card = {**_card(settings, voxel_size, _sources(pairs, normalisers, held)), "init": first}
+    run = open_or_create(out, settings, card, resume=resume)
     job = Job(pairs, regions, held, normalisers, run, (run.card["init"] or {}).get("path"))
+    return worked(_work, job, run)
+
+
+def worked(work: Callable[[Fabric, Any], bool], job: Any, run: Run) -> Run:
+    """Do the work of a run in its processes, and say in its card how it ended.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If it was stopped; the run can be resumed.
+    """
+    config = run.config.train
     try:
-        finished = launch(_work, job, devices=settings.train.devices, precision=settings.train.precision)
+        finished = launch(work, job, devices=config.devices, precision=config.precision)
     except KeyboardInterrupt:
         Run.open(run.path).updated(status="interrupted")
         raise
     if not finished:
         Run.open(run.path).updated(status="interrupted")
         raise KeyboardInterrupt
-    return _finish(Run.open(run.path))
+    done = Run.open(run.path).updated(status="complete")
+    write_atomic(done.path / "README.md", model_card(done).encode())
+    return done
 
 
 def check_decoding(config: Config, held: Sequence[HeldBack], voxel_size: Float3) -> None:
@@ -189,40 +201,6 @@ def _network(job: Job) -> nn.Module:
     return network
 
 
-def _run_for(
-    out: str | os.PathLike[str],
-    config: Config,
-    pairs: Sequence[Pair],
-    made: tuple[Sequence[Normaliser], Sequence[HeldBack], dict[str, str] | None],
-    *,
-    resume: bool,
-) -> Run:
-    """A new run directory, or the one to resume after checking that it is the same work."""
-    normalisers, held, first = made
-    sources = _sources(pairs, normalisers, held)
-    if not resume:
-        if (Path(out) / CARD).is_file():
-            raise RunError(f"'{out}' already holds a run", "a new directory", "go on with it by --resume")
-        return Run.create(out, config, {**_card(config, pairs[0][0].voxel_size, sources), "init": first})
-    run = Run.open(out)
-    if run.card["sources"] != sources:
-        raise RunError(
-            f"'{out}' was trained on {[s['image'] for s in run.card['sources']]}",
-            "the same volumes, in the same order, when resuming",
-            "give them as before, or start a new run with --init",
-        )
-    if first is not None and first != run.card["init"]:
-        raise RunError(f"--init with --resume of '{out}'", "no --init: the run began with its own first weights")
-    if run.config != config:
-        changed = [k for k in config.model_dump() if getattr(config, k) != getattr(run.config, k)]
-        raise RunError(
-            f"the settings of '{out}' differ in {', '.join(changed)}",
-            "the settings of the first session when resuming",
-            "leave out --recipe, --set, --budget and --steps: they are read from the run",
-        )
-    return run.updated(status="training")
-
-
 def _sources(
     pairs: Sequence[Pair], normalisers: Sequence[Normaliser], held: Sequence[HeldBack]
 ) -> list[dict[str, Any]]:
@@ -241,22 +219,11 @@ def _sources(
 def _card(config: Config, voxel_size: Float3, sources: list[dict[str, Any]]) -> dict[str, Any]:
     model = build_model(config.model, voxel_size, len(_offsets(config)))
     return {
-        "recipe": config.recipe,
+        **origin(config, sum(p.numel() for p in model.parameters())),
         "voxel_size": list(voxel_size),
         "offsets": [list(o) for o in _offsets(config)],
         "sources": sources,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "seed": config.train.seed,
-        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "versions": versions(),
-        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
     }
-
-
-def _finish(run: Run) -> Run:
-    run = run.updated(status="complete")
-    write_atomic(run.path / "README.md", model_card(run).encode())
-    return run
 
 
 def _voxel_size(pairs: Sequence[Pair]) -> Float3:

@@ -166,7 +166,7 @@ def _step(fabric: Fabric, session: Session, batch: Batch, config: TrainConfig) -
     weights = session.objective.kept.state_dict()
     with torch.no_grad():
         torch._foreach_lerp_(list(session.ema.values()), [weights[name] for name in session.ema], 1 - decay)
-    session.numbers |= session.objective.after_update(session.schedule.step)
+    session.numbers |= session.objective.after_update(session.schedule.step, session.schedule.total)
 
 
 def _placed(tensor: Tensor, device: torch.device) -> Tensor:
@@ -211,16 +211,17 @@ def _validate(fabric: Fabric, run: Run, session: Session, validate: Validate) ->
     started = time.monotonic()
     schedule = session.schedule
     pace = schedule.seconds_per_step
+    result: dict[str, Any] = {}
     if fabric.global_rank == 0:
         result = validate(_averaged(session, fabric.device))
         run.log(kind="validation", step=schedule.step, elapsed=round(schedule.elapsed, 2), **result)
         if result["score"] <= session.best:
             session.best = float(result["score"])
             # weights and the decoding that was calibrated for them are one file: they cannot come apart
-            write_tensors(
-                run.path / WEIGHTS, session.ema, {"step": schedule.step, "calibration": result["calibration"]}
-            )
+            weights = session.objective.exported(session.ema)
+            write_tensors(run.path / WEIGHTS, weights, {"step": schedule.step, "calibration": result["calibration"]})
             run = run.updated(best={k: v for k, v in result.items() if k != "sweep"} | {"step": schedule.step})
+    session.objective.judged(fabric.broadcast(result))
     session.validations += 1
     seconds = time.monotonic() - started
     schedule.elapsed += seconds

@@ -35,8 +35,14 @@ class Objective(Protocol):
     def groups(self) -> dict[str, nn.Module]:
         """Group → the module that holds its parameters; each group has an optimiser of its own."""
 
-    def after_update(self, step: int) -> dict[str, float]:
-        """Whatever follows step number `step` (teachers, agents, schedules); numbers to log."""
+    def after_update(self, step: int, total: int | None) -> dict[str, float]:
+        """Whatever follows step number `step` of so many (teachers, agents, schedules); numbers to log."""
+
+    def judged(self, result: Mapping[str, Any]) -> None:
+        """Take note of a validation, the same in every process."""
+
+    def exported(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors of `kept` by the names that they are written by."""
 
     def extra_state(self) -> ExtraState:
         """What resuming needs beside parameters and buffers."""
@@ -84,9 +90,16 @@ class AffinityObjective(nn.Module):
         """One group: the network."""
         return {"network": self.kept}
 
-    def after_update(self, step: int) -> dict[str, float]:
+    def after_update(self, step: int, total: int | None) -> dict[str, float]:
         """Nothing follows a step."""
         return {}
+
+    def judged(self, result: Mapping[str, Any]) -> None:
+        """Nothing follows a validation."""
+
+    def exported(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The network's own names."""
+        return dict(tensors)
 
     def extra_state(self) -> ExtraState:
         """Nothing beside the parameters."""

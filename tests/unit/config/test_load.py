@@ -78,3 +78,16 @@ def test_yaml_round_trip(steps: int, lr: float, channels: list[int], threshold: 
         {"train": {"steps": steps, "lr": lr}, "model": {"channels": channels}, "segment": {"threshold": threshold}}
     )
     assert parse_config(yaml.safe_load(config.to_yaml())) == config
+
+
+def test_still_augmentation_draws_nothing_at_any_voxel_size() -> None:
+    import numpy as np
+
+    from neuropil.config import AugmentConfig
+    from neuropil.data.augment import draw
+
+    loud = AugmentConfig(rotate=1, rescale=1, cut_blur=1, slip=1, missing_section=1, intensity_section=1)
+    for voxel_size in ((8.0, 8.0, 8.0), (40.0, 4.0, 4.0)):
+        plans = [draw(loud.still(), np.random.default_rng(i), (16, 32, 32), voxel_size) for i in range(20)]
+        assert all(plan.ops == () for plan in plans)
+        assert any(draw(loud, np.random.default_rng(i), (16, 32, 32), voxel_size).ops for i in range(3))

@@ -1,0 +1,283 @@
+"""Who decides which patches are hidden: a fixed policy, a predictor of difficulty, or the agents.
+
+A chooser is asked before the encoder sees a crop, and told afterwards what each hidden patch cost.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from neuropil.config import Config
+from neuropil.geometry import Float3, Int3
+from neuropil.pretrain.agents import Agents, AgentState, Draw, epsilon_at, sample
+from neuropil.pretrain.health import MaskFrequency, Watchdog, edge_correlation, policy_health
+from neuropil.pretrain.masking import Mask, MaskContext, budget, random, split
+from neuropil.pretrain.policy_update import PolicyUpdate, Rollout
+from neuropil.pretrain.ratio import RatioController
+from neuropil.pretrain.reward import NoiseBaseline
+from neuropil.pretrain.state import load_optimiser_state, optimiser_state
+from neuropil.registry import MASKS
+
+
+@dataclass(frozen=True)
+class View:
+    """A batch of crops as choosers see it.
+
+    Attributes
+    ----------
+    step
+        Steps taken so far.
+    image_BCZYX
+        Grey values 0..1.
+    grid, patch, voxel_size
+        Patches along z, y, x; voxels of a patch; nm of a voxel.
+    mean_BN, variance_BN, edges_BN
+        Of each patch.
+    generator
+        Source of all chance of this step.
+    """
+
+    step: int
+    image_BCZYX: Tensor
+    grid: Int3
+    patch: Int3
+    voxel_size: Float3
+    mean_BN: Tensor
+    variance_BN: Tensor
+    edges_BN: Tensor
+    generator: torch.Generator
+
+    @property
+    def statistics_BNS(self) -> Tensor:
+        """Mean, standard deviation and edge density of each patch."""
+        return torch.stack([self.mean_BN, self.variance_BN.sqrt(), self.edges_BN], dim=-1)
+
+
+class Teacher(Protocol):
+    """A slow copy of what is trained."""
+
+    def features(self, view: View) -> Tensor:
+        """(B, N, D) of every patch; no gradient."""
+
+    def places(self, view: View) -> Tensor:
+        """(N, E) codes of the patches' places."""
+
+    def losses(self, view: View, mask: Mask) -> Tensor:
+        """(B, M) of the hidden patches, as the slow copy answers; no gradient."""
+
+
+class Chooser(nn.Module):
+    """Hides patches by a fixed policy of the table MASKS; the base of those that learn.
+
+    Attributes
+    ----------
+    needs_teacher
+        Whether a slow copy of the network must be kept for it.
+    """
+
+    needs_teacher = False
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self._mask = config.pretrain.mask
+        self._policy = MASKS.resolve(self._mask.policy)
+        self._controller = RatioController(config.pretrain.ratio, self._mask.ratio) if self._mask.adapt_ratio else None
+        self._numbers: dict[str, float] = {}
+
+    @property
+    def ratio(self) -> float:
+        """Share of patches to hide now."""
+        return self._mask.ratio if self._controller is None else self._controller.ratio
+
+    def choose(self, view: View, teacher: Teacher | None) -> Mask:
+        """Which patches of each crop to hide."""
+        count = budget(view.edges_BN.shape[1], self.ratio)
+        context = MaskContext(view.grid, view.patch, view.edges_BN)
+        mask: Mask = self._policy(context, count, view.generator, self._mask)
+        return mask
+
+    def learn(self, view: View, mask: Mask, losses_BM: Tensor, teacher: Teacher | None) -> None:
+        """Take note of what the hidden patches cost."""
+        self._numbers["mask_edges"] = edge_correlation(mask.masked_BM, view.edges_BN)
+
+    def after_update(self, step: int, total: int) -> dict[str, float]:
+        """Learn, if there is something to learn; numbers to log."""
+        return self._numbers
+
+    def judge(self, score: float) -> None:
+        """Choose the next mask ratio by a downstream score (higher is better), if it is to be chosen."""
+        if self._controller is not None:
+            self._controller.observe(score)
+
+    def state(self) -> dict[str, Any]:
+        """Nested dictionary of tensors and plain values, beside parameters."""
+        return {} if self._controller is None else {"ratio": self._controller.state_dict()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state` gave."""
+        if self._controller is not None:
+            self._controller.load_state_dict(state["ratio"])
+
+
+class RankedChooser(Chooser):
+    """Hides the patches whose loss is predicted to be highest: hard patches without agents.
+
+    The predictor is a small network on the teacher's features, taught by the losses themselves (after Wang et al. 2023,
+    arXiv 2304.05919).
+    """
+
+    needs_teacher = True
+
+    def __init__(self, config: Config, features: int) -> None:
+        super().__init__(config)
+        agents = config.pretrain.agents
+        self.predictor = nn.Sequential(
+            nn.LayerNorm(features + 3), nn.Linear(features + 3, agents.width), nn.GELU(), nn.Linear(agents.width, 1)
+        )
+        self._optimiser = torch.optim.Adam(self.predictor.parameters(), lr=agents.lr)
+        self._known: Tensor | None = None
+        self._lesson: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def choose(self, view: View, teacher: Teacher | None) -> Mask:
+        """The patches of highest predicted loss, and a random share."""
+        assert teacher is not None
+        known = torch.cat([teacher.features(view).float(), view.statistics_BNS], dim=-1).detach()
+        with torch.no_grad(), torch.autocast(known.device.type, enabled=False):
+            difficulty_BN = self.predictor(known).squeeze(-1)
+        count = budget(view.edges_BN.shape[1], self.ratio)
+        context = MaskContext(view.grid, view.patch, view.edges_BN, difficulty_BN=difficulty_BN)
+        mask: Mask = self._policy(context, count, view.generator, self._mask)
+        self._known = known
+        return mask
+
+    def learn(self, view: View, mask: Mask, losses_BM: Tensor, teacher: Teacher | None) -> None:
+        """Keep what the predictor should have said: the logarithm of the loss."""
+        super().learn(view, mask, losses_BM, teacher)
+        assert self._known is not None
+        self._lesson = (self._known, mask.masked_BM, losses_BM.clamp(min=1e-6).log())
+
+    def after_update(self, step: int, total: int) -> dict[str, float]:
+        """One step of the predictor."""
+        if self._lesson is not None:
+            known_BND, masked_BM, target_BM = self._lesson
+            with torch.autocast(known_BND.device.type, enabled=False):
+                said_BM = self.predictor(known_BND).squeeze(-1).gather(1, masked_BM)
+                error = (said_BM - target_BM).square().mean()
+            self._optimiser.zero_grad(set_to_none=True)
+            error.backward()
+            self._optimiser.step()
+            self._numbers["predictor_error"] = float(error.detach())
+            self._lesson = None
+        return self._numbers
+
+    def state(self) -> dict[str, Any]:
+        """What the optimiser remembers."""
+        return super().state() | {"moments": optimiser_state(self._optimiser)}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state` gave."""
+        super().load_state(state)
+        load_optimiser_state(self._optimiser, state["moments"])
+
+
+class AgentChooser(Chooser):
+    """Agents decide, one for each patch; see `neuropil.pretrain.agents`.
+
+    Learning progress costs a second look by the teacher, so the agents practise every few steps only. When the watchdog
+    trips, masks are random from then on, and the run says so. In the control with shuffled agents the steps between are
+    masked as unevenly as the agents would, but elsewhere.
+    """
+
+    needs_teacher = True
+
+    def __init__(self, config: Config, features: int, places: int) -> None:
+        super().__init__(config)
+        self._config = config.pretrain.agents
+        self.agents = Agents(features, places, self._config)
+        self._update = PolicyUpdate(self.agents, self._config)
+        self._noise = NoiseBaseline(self._config)
+        self._watchdog = Watchdog(self._config)
+        self._frequency: MaskFrequency | None = None
+        self._shuffled = config.pretrain.shuffle_agents
+        self._total = config.train.steps
+        self._seen: tuple[AgentState, Draw] | None = None
+
+    def choose(self, view: View, teacher: Teacher | None) -> Mask:
+        """Draw patches by the agents' logits, now and then evenly."""
+        assert teacher is not None
+        n = view.edges_BN.shape[1]
+        count = budget(n, self.ratio)
+        self._seen = None
+        if self._watchdog.tripped:
+            return random(MaskContext(view.grid, view.patch, view.edges_BN), count, view.generator, self._mask)
+        state = AgentState(teacher.features(view), view.statistics_BNS, teacher.places(view), view.grid)
+        with torch.no_grad():
+            logits_BN, _ = self.agents(state)
+        health = policy_health(logits_BN)
+        reason = self._watchdog.observe(health["entropy_share"])
+        if reason:
+            print(f"warning: {reason}", file=sys.stderr, flush=True)
+            self._numbers |= {"agents_tripped": 1.0}
+            return random(MaskContext(view.grid, view.patch, view.edges_BN), count, view.generator, self._mask)
+        self._numbers |= {f"agents_{name}": value for name, value in health.items()}
+        practice = view.step % self._config.rollout_every == 0
+        if self._shuffled and not practice:
+            # the control: as uneven as the agents' choice, but not where they want it
+            logits_BN = logits_BN[:, torch.randperm(n, generator=view.generator).to(logits_BN.device)]
+        draw = sample(
+            logits_BN, count, view.generator, epsilon=epsilon_at(view.step / max(1, self._total), self._config)
+        )
+        self._seen = (state, draw) if practice else None
+        return split(draw.order_BK, n)
+
+    def learn(self, view: View, mask: Mask, losses_BM: Tensor, teacher: Teacher | None) -> None:
+        """Put what was drawn, and what it brought, in the buffer."""
+        super().learn(view, mask, losses_BM, teacher)
+        variance_BM = view.variance_BN.gather(1, mask.masked_BM)
+        residual_BM = self._noise.residual(losses_BM, variance_BM, self.ratio)
+        self._noise.observe(losses_BM, variance_BM, self.ratio)
+        if self._frequency is None or len(self._frequency.state_dict()["hidden"]) != view.edges_BN.shape[1]:
+            self._frequency = MaskFrequency(view.edges_BN.shape[1], self._config.noise_decay)
+        self._frequency.observe(mask.masked_BM)
+        self._numbers |= self._frequency.health() | {"mask_ratio": self.ratio}
+        if self._seen is None:
+            return
+        assert teacher is not None
+        state, draw = self._seen
+        progress_BM = teacher.losses(view, mask) - losses_BM
+        self._update.add(Rollout(state, draw, draw.in_order(residual_BM), draw.in_order(progress_BM)))
+
+    def after_update(self, step: int, total: int) -> dict[str, float]:
+        """Update the agents when the buffer is full."""
+        self._total = total
+        if self._update.ready and not self._watchdog.tripped:
+            generator = torch.Generator().manual_seed(step)
+            self._numbers |= {f"ppo_{name}": value for name, value in self._update.update(generator).items()}
+        return self._numbers
+
+    def state(self) -> dict[str, Any]:
+        """The buffer, the optimiser, baselines and the watchdog."""
+        return super().state() | {
+            "update": self._update.state_dict(),
+            "noise": self._noise.state_dict(),
+            "watchdog": self._watchdog.state_dict(),
+            "total": self._total,
+            "frequency": {} if self._frequency is None else self._frequency.state_dict(),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state` gave."""
+        super().load_state(state)
+        self._update.load_state_dict(state["update"])
+        self._noise.load_state_dict(state["noise"])
+        self._watchdog.load_state_dict(state["watchdog"])
+        self._total = int(state["total"])
+        if state.get("frequency"):
+            self._frequency = MaskFrequency(len(state["frequency"]["hidden"]), self._config.noise_decay)
+            self._frequency.load_state_dict(state["frequency"])

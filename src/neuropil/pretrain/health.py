@@ -1,0 +1,122 @@
+"""Whether agents still decide anything sensible: numbers to log, and a watchdog that stops listening to them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from neuropil.config.pretrain import AgentsConfig
+from neuropil.pretrain.agents import entropy_share, kl_to_uniform
+
+
+@torch.no_grad()
+def policy_health(logits_BN: Tensor) -> dict[str, float]:
+    """Mean entropy share and mean KL to an even choice; NaN where logits are not finite."""
+    return {"entropy_share": float(entropy_share(logits_BN).mean()), "kl": float(kl_to_uniform(logits_BN).mean())}
+
+
+@torch.no_grad()
+def edge_correlation(masked_BM: Tensor, edges_BN: Tensor) -> float:
+    """Pearson correlation, within crops, of being hidden with edge density; 0 where edges do not vary."""
+    hidden_BN = torch.zeros_like(edges_BN, dtype=torch.float32).scatter_(1, masked_BM, 1.0)
+    hidden_BN = hidden_BN - hidden_BN.mean(1, keepdim=True)
+    edges_BN = edges_BN.float() - edges_BN.float().mean(1, keepdim=True)
+    scale = float((hidden_BN.square().sum() * edges_BN.square().sum()).sqrt())
+    return float((hidden_BN * edges_BN).sum()) / scale if scale > 0 else 0.0
+
+
+class MaskFrequency:
+    """How often each place of the grid is hidden, with slowly fading memory.
+
+    Parameters
+    ----------
+    patches
+        Places of the grid.
+    decay
+        Share of its weight that a crop keeps when the next batch comes.
+    """
+
+    def __init__(self, patches: int, decay: float) -> None:
+        self._decay = decay
+        self._hidden_N = torch.zeros(patches, dtype=torch.float64)
+        self._weight = self._squared = 0.0
+
+    def observe(self, masked_BM: Tensor) -> None:
+        """Take in the masks of a batch of crops."""
+        count_N = torch.bincount(masked_BM.detach().cpu().flatten(), minlength=len(self._hidden_N))
+        self._hidden_N = self._decay * self._hidden_N + count_N
+        self._weight = self._decay * self._weight + len(masked_BM)
+        self._squared = self._decay**2 * self._squared + len(masked_BM)
+
+    def health(self) -> dict[str, float]:
+        """`frequency_variance` over places, and `frequency_excess`: that over what random masks have by chance."""
+        if not self._weight:
+            return {"frequency_variance": 0.0, "frequency_excess": 1.0}
+        share_N = self._hidden_N / self._weight
+        variance, mean = float(share_N.var(correction=0)), float(share_N.mean())
+        chance = mean * (1 - mean) * self._squared / self._weight**2
+        return {"frequency_variance": variance, "frequency_excess": variance / chance if chance > 0 else 1.0}
+
+    def state_dict(self) -> dict[str, Any]:
+        """A tensor and plain numbers."""
+        return {"hidden": self._hidden_N.clone(), "weight": self._weight, "squared": self._squared}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        self._hidden_N = state["hidden"].clone()
+        self._weight, self._squared = float(state["weight"]), float(state["squared"])
+
+
+class Watchdog:
+    """Says when agents must no longer be listened to; once said, it stays so.
+
+    A policy of little entropy hides the same patches again and again. It gets `patience` steps to recover. Logits that
+    are not finite get none: the weights behind them do not come back.
+
+    Parameters
+    ----------
+    config
+        `entropy_floor` and `patience`.
+    """
+
+    def __init__(self, config: AgentsConfig) -> None:
+        self._floor, self._patience = config.entropy_floor, config.patience
+        self._below = 0
+        self._tripped = False
+
+    @property
+    def tripped(self) -> bool:
+        """Whether masks must be random from now on."""
+        return self._tripped
+
+    def observe(self, share: float) -> str | None:
+        """Take in the entropy share of a step (NaN where logits are not finite).
+
+        Returns
+        -------
+        str or None
+            The reason, at the step at which the watchdog trips.
+        """
+        if self._tripped:
+            return None
+        self._below = self._below + 1 if share < self._floor else 0
+        if not math.isfinite(share):
+            reason = "the agents' logits are no longer finite"
+        elif self._below >= self._patience:
+            reason = f"the agents' entropy was below {self._floor:g} of the greatest for {self._below} steps"
+        else:
+            return None
+        self._tripped = True
+        return f"{reason}: masks are random from here on"
+
+    def state_dict(self) -> dict[str, int | bool]:
+        """Plain numbers."""
+        return {"below": self._below, "tripped": self._tripped}
+
+    def load_state_dict(self, state: Mapping[str, int | bool]) -> None:
+        """Take back what `state_dict` gave."""
+        self._below, self._tripped = int(state["below"]), bool(state["tripped"])

@@ -1,0 +1,178 @@
+"""Running a study: one cell after another, each leaving one result file; what is there is not run again.
+
+A folder may be shared by several machines with ``shard`` i of n: cells are dealt out by their number, pretraining by
+the arm and seed that it belongs to.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from neuropil.errors import ConfigError, RunError
+from neuropil.geometry import Int3
+from neuropil.studies.design import Arm, Cell, Design, Pair, labelled_part
+from neuropil.studies.table import SCORES, markdown, plot_svg
+from neuropil.training.checkpoint import write_atomic
+from neuropil.versions import versions
+from neuropil.volume import Volume, open_volume, require_kind
+
+#: The verbs of the API that a study uses; handed in, so that studies know nothing of the API.
+Verbs = dict[str, Callable[..., Any]]
+
+
+def run_study(design: Design, out: str | os.PathLike[str], verbs: Verbs, *, shard: str | None) -> dict[str, Any]:
+    """Run what is still missing, then write the table and the plot of all that is there.
+
+    Parameters
+    ----------
+    design
+        From `read_design`.
+    out
+        Folder of runs and results.
+    verbs
+        `pretrain`, `train`, `segment` and `evaluate` of the API.
+    shard
+        "i/n" with 1 <= i <= n: only every n-th cell.
+
+    Returns
+    -------
+    dict
+        "study", "done" and "of" (numbers of trainings), "table" and "plot" (paths).
+
+    Raises
+    ------
+    RunError
+        If the folder holds another study.
+    """
+    folder = Path(out)
+    _claim(folder, design)
+    cells = list(design.cells())
+    for number, cell in enumerate(cells):
+        if not _ours(number, shard) or _result(folder, cell).is_file():
+            continue
+        print(f"study {design.name}: {cell.name} ({number + 1} of {len(cells)})", file=sys.stderr, flush=True)
+        row = _run_cell(design, cell, folder, verbs)
+        write_atomic(_result(folder, cell), (json.dumps(row, indent=1) + "\n").encode())
+        _summarise(design, folder)
+    return _summarise(design, folder)
+
+
+def _claim(folder: Path, design: Design) -> None:
+    """Mark a new folder as this study's, or check that it is."""
+    mark = folder / "study.json"
+    if mark.is_file():
+        known = json.loads(mark.read_text())
+        if known.get("fingerprint") != design.fingerprint:
+            raise RunError(
+                f"'{folder}' holds results of '{known.get('name')}' with other volumes, steps or settings",
+                "the same study, or a new folder",
+                "arms, budgets and seeds may be added; for anything else choose another --out",
+            )
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise RunError(f"'{folder}' exists and is not empty", "a new folder, or one of this study")
+    (folder / "results").mkdir(parents=True, exist_ok=True)
+    said = {"name": design.name, "fingerprint": design.fingerprint, "design": design.model_dump(mode="json")}
+    write_atomic(mark, (json.dumps({**said, "versions": versions()}, indent=1) + "\n").encode())
+
+
+def _ours(number: int, shard: str | None) -> bool:
+    if shard is None:
+        return True
+    found = re.fullmatch(r"(\d+)/(\d+)", shard)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise ConfigError(f"--shard {shard}", "i/n with 1 <= i <= n, for example 2/4")
+    return number % int(found[2]) == int(found[1]) - 1
+
+
+def _result(folder: Path, cell: Cell) -> Path:
+    return folder / "results" / f"{cell.name}.json"
+
+
+def _run_cell(design: Design, cell: Cell, folder: Path, verbs: Verbs) -> dict[str, Any]:
+    arm = design.arms[cell.arm]
+    first = _pretrained(design, arm, cell, folder, verbs) if arm.pretrain else None
+    words = [f"train.seed={cell.seed}", *design.train_set, *arm.train_set]
+    run = folder / "runs" / cell.name
+    pairs = [_part(pair, cell) for pair in design.train]
+    started = time.monotonic()
+    if not _complete(run):
+        verbs["train"](
+            [image for image, _ in pairs],
+            [labels for _, labels in pairs],
+            run,
+            recipe=design.recipe,
+            steps=None if run.exists() else design.train_steps,
+            init=None if run.exists() else first,
+            set=() if run.exists() else words,
+            resume=run.exists(),
+        )
+    seconds = time.monotonic() - started
+    tests = [_tested(pair, run, verbs) for pair in design.test]
+    return {
+        "arm": cell.arm,
+        "budget": cell.budget,
+        "seed": cell.seed,
+        "labelled_voxels": sum(labels.box.size for _, labels in pairs),
+        "train_seconds": round(seconds, 1),
+        "calibration": json.loads((run / "run.json").read_text())["best"],
+        "test": {score: sum(t[score] for t in tests) / len(tests) for score in (*SCORES, "voi_split", "voi_merge")},
+        "versions": versions(),
+    }
+
+
+def _pretrained(design: Design, arm: Arm, cell: Cell, folder: Path, verbs: Verbs) -> Path:
+    """The encoder of an arm and seed: one for all label budgets."""
+    run = folder / "runs" / f"{cell.arm}_encoder_s{cell.seed}"
+    if not _complete(run):
+        words = [f"train.seed={cell.seed}", *design.pretrain_set, *arm.pretrain_set]
+        verbs["pretrain"](
+            list(design.unlabelled),
+            run,
+            recipe=arm.pretrain,
+            steps=None if run.exists() else design.pretrain_steps,
+            set=() if run.exists() else words,
+            resume=run.exists(),
+        )
+    return run
+
+
+def _complete(run: Path) -> bool:
+    card = run / "run.json"
+    return card.is_file() and json.loads(card.read_text()).get("status") == "complete"
+
+
+def _part(pair: Pair, cell: Cell) -> tuple[Volume, Volume]:
+    """The labelled part that a budget allows: the image around it is not shown either."""
+    image, labels = require_kind(open_volume(pair.image), "image"), require_kind(open_volume(pair.labels), "labels")
+    least: Int3 = (48, 48, 48) if min(labels.box.shape) >= 48 else labels.box.shape
+    box = labelled_part(labels.box, cell.budget, cell.seed, least)
+    return image.crop(box), labels.crop(box)
+
+
+def _tested(pair: Pair, run: Path, verbs: Verbs) -> dict[str, float]:
+    segmentation = verbs["segment"](run, pair.image)
+    found: dict[str, float] = verbs["evaluate"](segmentation, pair.labels)
+    return found
+
+
+def _summarise(design: Design, folder: Path) -> dict[str, Any]:
+    rows = rows_of(design, folder)
+    table, plot = folder / "table.md", folder / "plot.svg"
+    write_atomic(table, markdown(design, rows).encode())
+    write_atomic(plot, plot_svg(design, rows).encode())
+    total = len(list(design.cells()))
+    return {"study": design.name, "done": len(rows), "of": total, "table": str(table), "plot": str(plot)}
+
+
+def rows_of(design: Design, folder: Path) -> Sequence[dict[str, Any]]:
+    """The results that are there, in the order of the design."""
+    files = [_result(folder, cell) for cell in design.cells()]
+    return [json.loads(file.read_text()) for file in files if file.is_file()]

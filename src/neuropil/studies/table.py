@@ -1,0 +1,119 @@
+"""Tables and plots of a study: mean with its 95 % interval over seeds, and differences paired by seed."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from scipy import stats
+
+from neuropil.studies.design import Design
+
+#: Scores of a row, lower is better, and what they are called.
+SCORES = {"voi_sum": "VOI", "arand": "ARAND"}
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Mean, and half the width of its 95 % interval (Student's t); the latter is NaN for one value.
+
+    Examples
+    --------
+    >>> mean, half = interval([1.0, 2.0, 3.0])
+    >>> round(mean, 3), round(half, 3)
+    (2.0, 2.484)
+    """
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return mean, math.nan
+    error = statistics.stdev(values) / math.sqrt(len(values))
+    return mean, float(stats.t.ppf(0.975, len(values) - 1)) * error
+
+
+def collected(rows: Sequence[Mapping[str, Any]], score: str) -> dict[tuple[str, float], dict[int, float]]:
+    """(arm, budget) → seed → score."""
+    found: dict[tuple[str, float], dict[int, float]] = {}
+    for row in rows:
+        found.setdefault((row["arm"], row["budget"]), {})[row["seed"]] = float(row["test"][score])
+    return found
+
+
+def markdown(design: Design, rows: Sequence[Mapping[str, Any]]) -> str:
+    """One table for each score: arms by budgets, each with its difference from the reference over the same seeds."""
+    parts = [f"# {design.name}", "", f"{len(rows)} of {len(list(design.cells()))} trainings done.", ""]
+    for score, title in SCORES.items():
+        found = collected(rows, score)
+        parts += [
+            f"## {title} (lower is better)",
+            "",
+            f"Mean ± half the 95 % interval over seeds (number of seeds); in brackets the paired difference from "
+            f"`{design.reference}`.",
+            "",
+            "| arm | " + " | ".join(f"{b:.0%} of the labels" for b in design.budgets) + " |",
+            "|---|" + "---|" * len(design.budgets),
+        ]
+        for arm in design.arms:
+            cells = [_cell(found, arm, budget, design.reference) for budget in design.budgets]
+            parts.append(f"| {arm} | " + " | ".join(cells) + " |")
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _cell(found: Mapping[tuple[str, float], Mapping[int, float]], arm: str, budget: float, reference: str) -> str:
+    values = found.get((arm, budget), {})
+    if not values:
+        return "–"
+    text = f"{_spread(list(values.values()))} ({len(values)})"
+    other = found.get((reference, budget), {})
+    shared = [values[s] - other[s] for s in values if s in other]
+    if arm != reference and shared:
+        text += f" [{_spread(shared, sign=True)}]"
+    return text
+
+
+def _spread(values: Sequence[float], *, sign: bool = False) -> str:
+    mean, half = interval(values)
+    text = f"{mean:+.3f}" if sign else f"{mean:.3f}"
+    return text if math.isnan(half) else f"{text} ± {half:.3f}"
+
+
+def plot_svg(design: Design, rows: Sequence[Mapping[str, Any]], score: str = "voi_sum") -> str:
+    """A plot of a score over the share of labels (logarithmic), a line for each arm, bars for the 95 % interval."""
+    found = collected(rows, score)
+    points = {k: interval(list(v.values())) for k, v in found.items()}
+    if not points:
+        return '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 400"></svg>'
+    ends = [m + s * (0 if math.isnan(h) else h) for m, h in points.values() for s in (-1, 1)]
+    low, high = min(ends), max(ends)
+    room = 0.05 * (high - low or 1)
+    low, high = low - room, high + room
+    logs = [math.log(b) for b in design.budgets]
+    width = (logs[-1] - logs[0]) or 1.0
+
+    def place(budget: float, value: float) -> tuple[float, float]:
+        return 60 + 440 * (math.log(budget) - logs[0]) / width, 360 - 330 * (value - low) / (high - low)
+
+    shapes = [f'<text x="60" y="18" class="t">{SCORES[score]} on the test volume, lower is better</text>']
+    for tick in range(5):
+        value = low + (high - low) * tick / 4
+        _, y = place(design.budgets[0], value)
+        shapes.append(f'<path d="M60 {y:.1f}H500" class="g"/><text x="8" y="{y + 4:.1f}">{value:.2f}</text>')
+    for budget in design.budgets:
+        x, _ = place(budget, low)
+        shapes.append(f'<text x="{x - 12:.1f}" y="382">{budget:.0%}</text>')
+    for number, arm in enumerate(design.arms):
+        colour = f"hsl({number * 360 / len(design.arms):.0f} 65% 42%)"
+        here = [(b, *points[arm, b]) for b in design.budgets if (arm, b) in points]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(b, m) for b, m, _ in here))
+        shapes.append(f'<polyline points="{path}" stroke="{colour}"/>')
+        for budget, mean, half in here:
+            x, y = place(budget, mean)
+            shapes.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>')
+            if not math.isnan(half):
+                (_, top), (_, bottom) = place(budget, mean + half), place(budget, mean - half)
+                shapes.append(f'<path d="M{x:.1f} {top:.1f}V{bottom:.1f}" stroke="{colour}"/>')
+        shapes.append(f'<text x="516" y="{40 + 18 * number}" fill="{colour}">{arm}</text>')
+    style = "text{font:12px sans-serif}.t{font-weight:bold}.g{stroke:#ddd}polyline{fill:none;stroke-width:2}"
+    body = "".join(shapes)
+    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 400"><style>{style}</style>{body}</svg>'

@@ -1,0 +1,228 @@
+"""`fit_pretext`: from volumes without labels to a run directory that holds an encoder."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from neuropil.affinities import NEAREST, affinities_from_labels
+from neuropil.config import Config
+from neuropil.data.batches import Order, collate, make_loader
+from neuropil.data.normalise import Normaliser, fit_normaliser
+from neuropil.data.targets import known_labels
+from neuropil.data.unlabelled import RawSampler, prepare_raw
+from neuropil.errors import ConfigError, InputError
+from neuropil.geometry import Box, Int3
+from neuropil.models import network_stride
+from neuropil.plan import resolved
+from neuropil.pretrain.networks import MaskedNetwork, build_masked
+from neuropil.pretrain.targets import patches
+from neuropil.pretrain.validate import MaskedValidator
+from neuropil.registry import MASKS, PRETEXTS
+from neuropil.training.checkpoint import Run
+from neuropil.training.engine import check_devices
+from neuropil.training.fit import Pair, worked
+from neuropil.training.loop import train_loop
+from neuropil.training.objective import Batch
+from neuropil.training.rundir import open_or_create, origin
+from neuropil.volume import Volume
+
+
+@dataclass(frozen=True)
+class PretrainJob:
+    """What every process is given; picklable."""
+
+    images: Sequence[Volume]
+    regions: Sequence[Box]
+    held: Sequence[Box]
+    normalisers: Sequence[Normaliser]
+    probe: Sequence[Pair]
+    run: Run
+
+
+def fit_pretext(
+    images: Sequence[Volume], config: Config, out: str | os.PathLike[str], *, probe: Sequence[Pair], resume: bool
+) -> Run:
+    """Pretrain an encoder on volumes without labels.
+
+    Parameters
+    ----------
+    images
+        Volumes of grey values; voxel sizes may differ. Patches and levels follow from that of the first.
+    config
+        Settings; `pretrain.method` says how.
+    out
+        The run directory to make, or with `resume` to go on with.
+    probe
+        (image, labels) that choose the mask ratio, where `pretrain.mask.adapt_ratio` asks for it. Nothing else is
+        learned from them.
+
+    Returns
+    -------
+    Run
+        With the encoder's weights by the names that networks know them by.
+
+    Raises
+    ------
+    InputError, ConfigError, RunError
+        If volumes, settings or the directory cannot be used.
+    """
+    if not images:
+        raise InputError("no volumes to pretrain on", "at least one --image")
+    voxel_size = images[0].voxel_size
+    network = build_masked(config, voxel_size)
+    stride = network_stride(config.model, voxel_size)
+    z, y, x = (math.lcm(s, p) for s, p in zip(stride, network.patch, strict=True))
+    settings = resolved(config, voxel_size, (z, y, x))
+    crop = _crop(settings)
+    check_settings(settings, network, probe)
+    normalisers = [fit_normaliser(image, settings.data) for image in images]
+    split = [hold_back(image.box, crop, settings.data.validation) for image in images]
+    regions, held = [r for r, _ in split], [h for _, h in split]
+    RawSampler(_sources(images, regions, normalisers, settings), crop, settings.data, 0, batch=1)
+    check_devices(settings.train.devices)
+    card = _card(settings, network, (images, normalisers, held), probe)
+    run = open_or_create(out, settings, card, resume=resume)
+    return worked(_work, PretrainJob(images, regions, held, normalisers, probe, run), run)
+
+
+def _card(
+    config: Config,
+    network: MaskedNetwork,
+    given: tuple[Sequence[Volume], Sequence[Normaliser], Sequence[Box]],
+    probe: Sequence[Pair],
+) -> dict[str, Any]:
+    images, normalisers, held = given
+    return {
+        **origin(config, sum(p.numel() for p in network.parameters())),
+        "kind": "encoder",
+        "voxel_size": list(images[0].voxel_size),
+        "offsets": [],
+        "patch": list(network.patch),
+        "sources": [
+            {
+                "image": image.name,
+                "shape": list(image.shape),
+                "voxel_size": list(image.voxel_size),
+                "normaliser": normaliser.to_dict(),
+                "held_back": {"start": list(part.start), "stop": list(part.stop)},
+            }
+            for image, normaliser, part in zip(images, normalisers, held, strict=True)
+        ],
+        "probe": [[image.name, labels.name] for image, labels in probe],
+        "init": None,
+    }
+
+
+def check_settings(config: Config, network: MaskedNetwork, probe: Sequence[Pair]) -> None:
+    """Meet now what would otherwise stop the first step.
+
+    Raises
+    ------
+    ConfigError
+        If the method or the mask policy is unknown, the crop is no whole number of patches, or a probe is missing.
+    """
+    PRETEXTS.resolve(config.pretrain.method)
+    MASKS.resolve(config.pretrain.mask.policy)
+    if config.pretrain.mask.policy == "learned":
+        raise ConfigError(
+            "pretrain.mask.policy = learned", "another policy", "agents choose in the recipe decision_mim"
+        )
+    crop = _crop(config)
+    if any(c % p for c, p in zip(crop, network.patch, strict=True)):
+        raise ConfigError(f"data.crop = {list(crop)}", f"multiples of the patch {list(network.patch)}")
+    if np.prod([c // p for c, p in zip(crop, network.patch, strict=True)]) < 2:
+        raise ConfigError(f"data.crop = {list(crop)}", f"at least two patches of {list(network.patch)}")
+    if config.pretrain.mask.adapt_ratio and not probe:
+        raise ConfigError(
+            "pretrain.mask.adapt_ratio without labels",
+            "at least one --probe-image with its --probe-labels",
+            "give a small labelled crop, or set pretrain.mask.ratio yourself",
+        )
+
+
+def hold_back(box: Box, crop: Int3, share: float) -> tuple[Box, Box]:
+    """Cut a volume into the part to learn from and a slab for validation that holds at least one crop.
+
+    Where there is no room for both, both are the whole: the error on hidden patches still says whether learning goes
+    on, and the encoder is judged by what it does downstream.
+    """
+    axis = int(np.argmax([n / c for n, c in zip(box.shape, crop, strict=True)]))
+    depth = max(crop[axis], round(share * box.shape[axis]))
+    if share == 0 or box.shape[axis] - depth < crop[axis]:
+        return box, box
+    stop, start = list(box.stop), list(box.start)
+    stop[axis] = start[axis] = box.stop[axis] - depth
+    return Box(box.start, (stop[0], stop[1], stop[2]), box.voxel_size), Box(
+        (start[0], start[1], start[2]), box.stop, box.voxel_size
+    )
+
+
+def _work(fabric: Fabric, job: PretrainJob) -> bool:
+    run, config = job.run, job.run.config
+    sampler = RawSampler(
+        _sources(job.images, job.regions, job.normalisers, config),
+        _crop(config),
+        config.data,
+        config.train.seed,
+        batch=config.train.batch,
+    )
+
+    def batches(first_step: int, rank: int, world: int) -> Iterator[Batch]:
+        order = Order(config.train.batch, first_step, None, rank, world)
+        return iter(make_loader(sampler, order, config.data, pin_memory=fabric.device.type == "cuda"))
+
+    torch.manual_seed(config.train.seed)
+    objective = PRETEXTS.resolve(config.pretrain.method)(config, run.voxel_size)
+    validator = MaskedValidator(_held_crops(job), _probe_crops(job, objective.kept.patch), config)
+    return train_loop(fabric, run, objective, batches, validator)
+
+
+def _held_crops(job: PretrainJob) -> list[dict[str, Tensor]]:
+    config = job.run.config
+    still = config.data.model_copy(update={"augment": config.data.augment.still()})
+    sampler = RawSampler(_sources(job.images, job.held, job.normalisers, config), _crop(config), still, 1, batch=1)
+    return [collate([(i, sampler(i))]) for i in range(config.pretrain.crops)]
+
+
+def _probe_crops(job: PretrainJob, patch: Int3) -> list[dict[str, Tensor]]:
+    """Labelled crops on a regular grid, at most as many as validation has, with the share of cut edges a patch."""
+    config, found = job.run.config, []
+    crop = _crop(config)
+    for image, labels in job.probe:
+        normaliser = fit_normaliser(image, config.data)
+        blocks = [b.write for b in labels.box.intersected(image.box).blocks(crop) if b.write.shape == crop]
+        for box in blocks[:: max(1, len(blocks) // config.pretrain.crops)]:
+            ids, _ = known_labels(labels.read(box))
+            affinities, _ = affinities_from_labels(ids, NEAREST)
+            cut = torch.from_numpy(1 - affinities.astype(np.float32).mean(0))[None, None]
+            found.append(
+                {
+                    "image": torch.from_numpy(normaliser(image.read(box)))[None, None],
+                    "voxel_size": torch.tensor([image.voxel_size]),
+                    "cut": patches(cut, patch).mean(-1),
+                }
+            )
+    if len(found) == 1:
+        raise InputError("one labelled crop to probe with", f"at least two of {list(crop)} voxels")
+    return found
+
+
+def _sources(
+    images: Sequence[Volume], regions: Sequence[Box], normalisers: Sequence[Normaliser], config: Config
+) -> Any:
+    weights = config.pretrain.weights
+    return prepare_raw(images, config.data, regions=regions, normalisers=normalisers, weights=weights)
+
+
+def _crop(config: Config) -> Int3:
+    assert config.data.crop is not None  # filled by `resolved`
+    return config.data.crop

@@ -1,0 +1,161 @@
+"""Pretraining as a whole, on a phantom that takes seconds: the run, its resume, and what training makes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from neuropil import open_volume, train
+from neuropil.config import load_config
+from neuropil.errors import ConfigError, InputError, RunError
+from neuropil.geometry import Box
+from neuropil.training.checkpoint import CHECKPOINT, WEIGHTS, Run, read_tensors
+from neuropil.training.loop import train_loop
+from neuropil.training.pretrain import fit_pretext, hold_back
+
+SMALL = (
+    "data.crop=[16,16,16]",
+    "model.vit.dim=24",
+    "model.vit.depth=2",
+    "model.vit.heads=2",
+    "model.vit.decoder=[8,8,16]",
+    "model.channels=[8,8,16]",
+    "pretrain.decoder_dim=24",
+    "pretrain.decoder_depth=1",
+    "pretrain.decoder_heads=2",
+    "pretrain.crops=2",
+    "pretrain.agents.width=16",
+    "pretrain.agents.buffer=4",
+    "pretrain.agents.rollout_every=2",
+    "train.batch=2",
+    "train.log_every=2",
+    "train.validations=2",
+    "train.precision=fp32",
+    "train.threads=1",
+)
+
+
+def _pretrain(h5: Path, out: Path, *words: str, recipe: str = "mae", steps: int = 6, resume: bool = False) -> Run:
+    images = [open_volume(f"{h5}:raw")]
+    config = Run.open(out).config if resume else load_config(recipe, [*SMALL, f"train.steps={steps}", *words])
+    return fit_pretext(images, config, out, probe=[], resume=resume)
+
+
+@pytest.mark.parametrize("recipe", ["mae", "decision_mim"])
+def test_a_run_holds_an_encoder_that_training_takes(phantom_h5: Path, tmp_path: Path, recipe: str) -> None:
+    run = _pretrain(phantom_h5, tmp_path / "p", recipe=recipe)
+    assert run.card["status"] == "complete"
+    assert run.card["kind"] == "encoder"
+    assert [r["step"] for r in run.rows("validation")] == [3, 6]
+    assert "no labels were used" in (run.path / "README.md").read_text()
+    with pytest.raises(RunError, match="makes no affinities"):
+        run.load_model()
+    words = [w for w in SMALL if not w.startswith("pretrain")]
+    tuned = train(
+        [f"{phantom_h5}:raw"],
+        [f"{phantom_h5}:labels"],
+        tmp_path / "t",
+        steps=1,
+        init=run.path,
+        set=[*words, "model.name=unetr", "model.norm=standardised", "data.validation=0.3", "train.lr=1e-9"],
+    )
+    account = tuned.card["init"]["account"]
+    assert account["share"] == 1
+    assert not any(n.startswith("encoder.") for n in account["missing"])
+    stored, trained = read_tensors(run.path / WEIGHTS)[0], read_tensors(tuned.path / CHECKPOINT)[0]
+    name = "encoder.blocks.1.mlp.fc1.weight"
+    assert torch.allclose(stored[name], trained[f"model.{name}"], atol=1e-6)
+
+
+def test_a_pretrained_unet_is_taken_too_and_a_foreign_encoder_refused(phantom_h5: Path, tmp_path: Path) -> None:
+    run = _pretrain(phantom_h5, tmp_path / "p", "model.name=resunet")
+    words = [w for w in SMALL if not w.startswith("pretrain")] + ["data.validation=0.3"]
+    volumes = ([f"{phantom_h5}:raw"], [f"{phantom_h5}:labels"])
+    tuned = train(*volumes, tmp_path / "t", steps=1, init=run.path, set=[*words, "model.norm=standardised"])
+    assert tuned.card["init"]["account"]["share"] == 1
+    assert "head.weight" in tuned.card["init"]["account"]["missing"]
+    with pytest.raises(RunError, match="do not fit the network"):
+        train(*volumes, tmp_path / "u", steps=1, init=run.path, set=[*words, "model.name=unetr"])
+    assert not (tmp_path / "u").exists()
+
+
+@pytest.mark.parametrize("words", [("mae", "pretrain.mask.policy=loss_ranked"), ("decision_mim", "train.seed=3")])
+def test_stopped_and_resumed_equals_never_stopped(
+    phantom_h5: Path, tmp_path: Path, words: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, word = words
+    whole = _pretrain(phantom_h5, tmp_path / "whole", word, recipe=recipe, steps=8)
+    calls = iter([False] * 4 + [True] + [False] * 100)
+    monkeypatch.setattr("neuropil.training.loop._any_process", lambda fabric, *, wanted: next(calls))
+    with pytest.raises(KeyboardInterrupt):
+        _pretrain(phantom_h5, tmp_path / "parts", word, recipe=recipe, steps=8)
+    assert read_tensors(tmp_path / "parts" / CHECKPOINT)[1]["schedule"]["step"] == 5
+    resumed = _pretrain(phantom_h5, tmp_path / "parts", resume=True)
+    wa, wb = (read_tensors(r.path / CHECKPOINT)[0] for r in (whole, resumed))
+    assert set(wa) == set(wb)
+    assert [n for n in wa if not torch.equal(wa[n], wb[n])] == []
+    kept = [
+        [{k: v for k, v in r.items() if k not in {"elapsed", "steps_per_second"}} for r in x.rows()]
+        for x in (whole, resumed)
+    ]
+    assert kept[0] == kept[1]
+
+
+def test_volumes_of_other_voxel_sizes_are_learned_from_together(phantom_h5: Path, tmp_path: Path) -> None:
+    images = [open_volume(f"{phantom_h5}:raw"), open_volume(f"{phantom_h5}:raw", voxel_size=(16.0, 8.0, 8.0))]
+    config = load_config("mae", [*SMALL, "train.steps=4", "pretrain.weights=[1,2]"])
+    run = fit_pretext(images, config, tmp_path / "p", probe=[], resume=False)
+    assert [s["voxel_size"] for s in run.card["sources"]] == [[8, 8, 8], [16, 8, 8]]
+
+
+def test_the_ratio_follows_a_probe_on_labels(phantom_h5: Path, tmp_path: Path) -> None:
+    pair = (open_volume(f"{phantom_h5}:raw"), open_volume(f"{phantom_h5}:labels"))
+    words = [*SMALL, "train.steps=8", "train.validations=4", "pretrain.mask.adapt_ratio=true"]
+    run = fit_pretext([pair[0]], load_config("decision_mim", words), tmp_path / "p", probe=[pair], resume=False)
+    assert all(np.isfinite(r["probe"]) for r in run.rows("validation"))
+    assert len({r["mask_ratio"] for r in run.rows("train")}) > 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["pretrain.method=nothing"], "unknown pretext"),
+        (["pretrain.mask.policy=nothing"], "unknown mask policy"),
+        (["pretrain.mask.policy=learned"], "recipe decision_mim"),
+        (["data.crop=[16,16,20]"], "multiples of the patch"),
+        (["data.crop=[8,8,8]"], "at least two patches"),
+        (["pretrain.mask.adapt_ratio=true"], "--probe-image"),
+        (["pretrain.weights=[1,2]"], "1 positive numbers"),
+    ],
+)
+def test_wrong_settings_are_met_before_a_directory_is_made(
+    phantom_h5: Path, tmp_path: Path, words: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        _pretrain(phantom_h5, tmp_path / "p", *words)
+    assert not (tmp_path / "p").exists()
+
+
+def test_no_volumes_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="at least one --image"):
+        fit_pretext([], load_config("mae", SMALL), tmp_path / "p", probe=[], resume=False)
+
+
+def test_what_is_held_back_shares_no_voxel_and_holds_a_crop() -> None:
+    box = Box((0, 0, 0), (250, 190, 300), (8.0, 8.0, 8.0))
+    region, held = hold_back(box, (64, 64, 64), 0.12)
+    assert region.intersected(held).size == 0
+    assert region.size + held.size == box.size
+    assert all(n >= 64 for n in (*held.shape, *region.shape))
+    small = Box((0, 0, 0), (64, 70, 80), (8.0, 8.0, 8.0))
+    assert hold_back(small, (64, 64, 64), 0.12) == (small, small)
+
+
+def test_loop_is_the_one_of_training() -> None:
+    import neuropil.training.fit
+    import neuropil.training.pretrain
+
+    assert neuropil.training.fit.train_loop is neuropil.training.pretrain.train_loop is train_loop
