@@ -285,7 +285,7 @@ def test_run_length_on_true_skeletons(capsys: pytest.CaptureFixture[str], tmp_pa
     code, stdout, stderr = run(capsys, "evaluate", *[f"{tmp_path}/seg.h5:labels"] * 2, *skeletons, *page)
     assert code == 0, stderr
     assert {"voi_sum", "nerl", "erl_splits"} <= set(json.loads(stdout))
-    assert "nerl" in page[1].read_text()
+    assert "NERL" in page[1].read_text()
 
 
 def test_usage_errors_exit_with_2() -> None:

@@ -93,25 +93,20 @@ def test_ctrl_c_while_writing_leaves_nothing_that_looks_whole(phantom_h5: Path, 
     assert open_volume(out).shape == (9, 48, 64, 64)
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
-def test_stopped_while_overwriting_leaves_the_old_output(
-    phantom_h5: Path, tiny_run: Path, tmp_path: Path, stop: signal.Signals
-) -> None:
+def test_ctrl_c_while_overwriting_leaves_the_old_output(phantom_h5: Path, tiny_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "a.zarr"
     words = [NEUROPIL, "predict", str(tiny_run), f"{phantom_h5}:raw", "--out", str(out), "--overwrite"]
     subprocess.run(words, check=True, capture_output=True)
-    before = open_volume(out).attrs["provenance"]["created"]
+    before = open_volume(out).attrs["provenance"]
     small = ["--set", "predict.tile=[8,8,8]", "--set", "predict.overlap=[4,4,4]", "--set", "predict.block=[16,16,16]"]
     process = subprocess.Popen([*words, *small], stderr=subprocess.PIPE, text=True)
     _wait_for(lambda: list(tmp_path.glob(".a.zarr.*.partial/a.zarr/s0/c/*")), process)
-    process.send_signal(stop)
-    process.communicate(timeout=120)
-    assert process.returncode == (130 if stop == signal.SIGINT else -signal.SIGKILL)
-    assert open_volume(out).attrs["provenance"]["created"] == before
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert f"'{out}' is as it was before" in stderr
+    assert open_volume(out).attrs["provenance"] == before
     assert open_volume(out).numpy().shape == (9, 48, 64, 64)
-    assert (len(list(tmp_path.iterdir())) == 1) == (stop == signal.SIGINT)
-    subprocess.run(words, check=True, capture_output=True)
-    assert open_volume(out).attrs["provenance"]["created"] != before
     assert [p.name for p in tmp_path.iterdir()] == ["a.zarr"]
 
 

@@ -15,6 +15,7 @@ import zarr
 
 from neuropil.errors import GeometryError, IncompleteError, InputError, NeuropilError, VolumeError
 from neuropil.io import save_volume
+from neuropil.outputs import require_free
 from neuropil.volume import Volume, check_finite, open_volume, require_kind, require_same_grid
 
 NM = (40.0, 4.0, 4.0)
@@ -45,6 +46,25 @@ for block in volume.blocks():
     volume.write(block.write, np.ones(block.write.shape, np.uint8))
     print("wrote", flush=True)
     time.sleep(0.3)
+"""
+
+
+SLOW_OVERWRITER = """
+import sys, time
+import numpy as np
+from neuropil.outputs import new_output, require_free
+from neuropil.volume import Volume
+like = Volume(np.zeros((64, 64, 64), np.uint8), (8, 8, 8))
+seconds, value = float(sys.argv[2]), int(sys.argv[3])
+require_free(sys.argv[1], [], overwrite=True)
+new = new_output(
+    sys.argv[1], like.shape, like.dtype, like, kind="image", attrs={}, overwrite=True, shard=(8, 64, 64)
+)
+with new as target:
+    for block in target.blocks():
+        target.write(block.write, np.full(block.write.shape, value, np.uint8))
+        print("wrote", flush=True)
+        time.sleep(seconds)
 """
 
 
@@ -79,6 +99,25 @@ def test_stopped_while_writing(tmp_path, stop) -> None:
         open_volume(out)
     save_volume(Volume(RAW, NM), out)
     np.testing.assert_array_equal(open_volume(out).numpy(), RAW)
+
+
+def test_killed_while_overwriting(tmp_path) -> None:
+    out = tmp_path / "a.zarr"
+    command = [sys.executable, "-c", SLOW_OVERWRITER, str(out)]
+    subprocess.run([*command, "0", "1"], check=True, stdout=subprocess.DEVNULL)
+    with subprocess.Popen([*command, "0.5", "2"], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline().strip() == b"wrote"
+        # another command sees that this one is at work, and leaves its files alone
+        require_free(out, [], overwrite=True)
+        assert len(list(tmp_path.iterdir())) == 2
+        writer.kill()
+        writer.wait(timeout=30)
+    assert (open_volume(out).numpy() == 1).all()
+    assert len(list(tmp_path.iterdir())) == 2
+    subprocess.run([*command, "0", "3"], check=True, stdout=subprocess.DEVNULL)
+    assert (open_volume(out).numpy() == 3).all()
+    assert [p.name for p in tmp_path.iterdir()] == ["a.zarr"]
 
 
 def test_lost_shard_is_not_read_as_zeros(tmp_path) -> None:

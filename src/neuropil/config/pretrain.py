@@ -101,7 +101,7 @@ class PretrainConfig(Settings):
         None, description="how often each volume is drawn, in the order of --image; by size when empty"
     )
     decoder_dim: int = Field(96, ge=6, description="width of the transformer that answers")
-    decoder_depth: int = Field(2, ge=1)
+    decoder_depth: int = Field(1, ge=1)
     decoder_heads: int = Field(4, ge=1)
     shuffle_agents: bool = Field(False, description="control: agents' wishes are dealt out to other patches")
     crops: int = Field(16, ge=2, description="held-back crops that validation looks at")

@@ -100,3 +100,14 @@ def test_nothing_is_dropped_outside_training() -> None:
     x = torch.randn(50, 2, 3)
     assert torch.equal(DropPath(0.9).eval()(x), x)
     assert torch.equal(DropPath(0.0).train()(x), x)
+
+
+def test_attention_in_bf16_is_that_of_fp32_within_its_precision() -> None:
+    from neuropil.models.transformer import attention
+
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, 3, 50, 16) for _ in range(3))
+    exact = (q @ k.transpose(-1, -2) / 4).softmax(-1) @ v
+    assert torch.allclose(attention(q, k, v), exact, atol=1e-5)
+    rounded = attention(*(t.bfloat16() for t in (q, k, v))).float()
+    assert (rounded - exact).abs().max() < 0.03

@@ -84,13 +84,13 @@ def test_the_favourite_is_found_and_the_price_keeps_kl_at_its_bound() -> None:
 
 
 def test_without_a_bound_on_kl_the_floor_keeps_entropy() -> None:
-    config = CONFIG.model_copy(update={"kl": 100.0, "entropy_floor": 0.6, "lr": 5e-3})
+    config = CONFIG.model_copy(update={"kl": 100.0, "entropy_floor": 0.6, "lr": 1e-2})
     loose = config.model_copy(update={"entropy_penalty": 0.0, "entropy": 0.0})
     shares = {}
     for name, used in (("floor", config), ("loose", loose)):
         agents, learner = _learner(used)
         g = torch.Generator().manual_seed(0)
-        for _ in range(60):
+        for _ in range(30):
             _fill(agents, learner, g, crops=8)
             shares[name] = learner.update(g)["entropy_share"]
     assert shares["floor"] > 0.55
@@ -103,7 +103,7 @@ def test_the_actor_learns_nothing_from_crops_that_it_did_not_draw() -> None:
     for _ in range(5):
         _fill(agents, learner, g, epsilon=1.0)
         stats = learner.update(g)
-    assert float(agents.actor.weight.abs().max()) == 0.0
+    assert float(agents.actor.weight.detach().abs().max()) == 0.0
     assert stats["ratio_mean"] == 1.0
     # but the critic does: it knows the favourite by now
     rollout = _rollout(agents, g, crops=200, count=N)
