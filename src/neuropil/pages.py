@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from neuropil.affinities import Affinities
-from neuropil.errors import InputError
-from neuropil.report import ReportData, Timing
+from neuropil.errors import InputError, RunError, VolumeError
+from neuropil.report import ReportData, Strip, Timing
 from neuropil.training.checkpoint import Run
 from neuropil.volume import Volume
 
@@ -68,12 +68,39 @@ def run_page(run: Run) -> ReportData:
         "Versions": ", ".join(f"{k} {v}" for k, v in card["versions"].items()),
         "Created": str(card["created"]),
     }
+    strips, notes = _strips(run) if card.get("kind") == "encoder" else ([], [])
     return ReportData(
         title=run.path.name,
         summary=summary,
+        notes=notes,
+        strips=strips,
+        strips_lead=(
+            "The middle sections of crops that were not learned from. Brightness and contrast of a hidden patch are "
+            "shown as they really are: they are not asked for. The last picture is bright where much is hidden."
+        ),
         timings={"train": float(run.rows("train")[-1]["elapsed"])} if run.rows("train") else {},
         metrics=run.rows("train"),
         validation=[{k: v for k, v in row.items() if k != "sweep"} for row in validation],
         sweep=[] if best is None else best.get("sweep", []),
         threshold=None if best is None else best.get("threshold"),
     )
+
+
+def _strips(run: Run) -> tuple[list[Strip], list[str]]:
+    """Pictures of a pretraining run, or why there are none."""
+    from neuropil.training.pretrain import looks
+
+    try:
+        found = looks(run, 3)
+    except (VolumeError, RunError) as error:
+        return [], [f"No pictures: {error.got}."]
+    _, y, x = run.card["sources"][0]["voxel_size"]
+    names = ("image", "hidden", "answer", "hidden how often")
+    return [
+        Strip(
+            f"Crop {number}",
+            list(zip(names, (one.image, one.hidden, one.answer, one.often), strict=True)),
+            (float(y), float(x)),
+        )
+        for number, one in enumerate(found, start=1)
+    ], []

@@ -35,7 +35,10 @@ from neuropil.registry import FORMATS
 
 #: Ids that CREMI gives to "background" and "ignore": never objects.
 IGNORED_IDS = (2**64 - 1, 2**64 - 2)
-_EQUAL = {"image": "seldom equal", "labels": "nearly always equal"}
+_LOOKS_LIKE = {
+    "image": "an image: its neighbouring voxels are seldom equal",
+    "labels": "labels: its neighbouring voxels are nearly always equal",
+}
 _OWN_ATTRS = ("resolution", "offset", "axes", "kind")
 
 
@@ -325,7 +328,7 @@ def require_kind(volume: Volume, kind: str) -> Volume:
         looks = resembled_kind(volume.array) if volume.kind == "image" else None
         if looks is None or (looks == "image") == (kind == "image"):
             return volume.with_kind(kind)
-        got = f"{volume.name} looks like {looks}: its neighbouring voxels are {_EQUAL[looks]}"
+        got = f"{volume.name} looks like {_LOOKS_LIKE[looks]}"
     raise InputError(got, kind, f"give the {kind} here, or, if that is what it is, set its attribute kind='{kind}'")
 
 

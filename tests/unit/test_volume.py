@@ -236,7 +236,7 @@ class TestKind:
         assert require_kind(image, "image").kind == "image"
         assert require_kind(labels, "labels").kind == "labels"
         for kind in ("labels", "mask"):
-            with pytest.raises(InputError, match="one looks like image: its neighbouring voxels are seldom equal"):
+            with pytest.raises(InputError, match="one looks like an image: its neighbouring voxels are seldom equal"):
                 require_kind(image, kind)
         with pytest.raises(InputError, match=r"two looks like labels.*\n.*\n.*attribute kind='image'"):
             require_kind(labels, "image")

@@ -8,7 +8,6 @@ from torch.nn import functional as F
 
 from neuropil.config import ViTConfig
 
-
 #: Tokens up to which attention on a processor holds its table of N x N weights.
 _TABLE = 2048
 
@@ -21,7 +20,8 @@ def attention(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor) -> Tensor:
     if q_BHND.device.type != "cpu" or q_BHND.dtype != torch.bfloat16 or q_BHND.shape[2] > _TABLE:
         return F.scaled_dot_product_attention(q_BHND, k_BHND, v_BHND)
     weights_BHNN = (q_BHND * q_BHND.shape[-1] ** -0.5) @ k_BHND.transpose(-1, -2)
-    return weights_BHNN.softmax(-1) @ v_BHND
+    mixed: Tensor = weights_BHNN.softmax(-1) @ v_BHND
+    return mixed
 
 
 class Attention(nn.Module):

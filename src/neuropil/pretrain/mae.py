@@ -122,6 +122,11 @@ class MaskedModelling(nn.Module):
             self.chooser.learn(view, mask, losses["voxels"].detach(), self._teacher)
             return {"network": each_BM.mean()}
 
+    @property
+    def teacher(self) -> SlowCopy | None:
+        """The slow copy, where the chooser needs one."""
+        return self._teacher
+
     def groups(self) -> dict[str, nn.Module]:
         """The network; choosers that learn have optimisers of their own."""
         return {"network": self.kept}

@@ -1,6 +1,6 @@
 """One self-contained page about one run or several: `write_report`."""
 
 from neuropil.report.html import write_report
-from neuropil.report.model import Look, ReportData, Timing
+from neuropil.report.model import Look, ReportData, Strip, Timing
 
-__all__ = ["Look", "ReportData", "Timing", "write_report"]
+__all__ = ["Look", "ReportData", "Strip", "Timing", "write_report"]

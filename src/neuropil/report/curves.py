@@ -16,12 +16,37 @@ SCORE_LINES = (
     ("voi_merge", "VOI merge", "c3"),
     ("arand", "ARAND", "c4"),
 )
+#: What pretraining logs: title, what y is, caption, and lines (rows, key, name, colour).
+PRETRAIN_LINES = (
+    (
+        "Hidden patches",
+        "error",
+        "Held-back crops under random masks. An error of 1 on voxels is no answer at all.",
+        (("validation", "masked_voxels", "voxels", "c1"), ("validation", "masked_hog", "gradients", "c2")),
+    ),
+    (
+        "Agents",
+        "share · nats",
+        "Evenness of the agents' choice (1 is random), its distance from an even one, and how much it goes with edges.",
+        (
+            ("metrics", "agents_entropy_share", "entropy, share of the greatest", "c1"),
+            ("metrics", "agents_kl", "KL to an even choice", "c2"),
+            ("metrics", "mask_edges", "correlation with edges", "c3"),
+        ),
+    ),
+    (
+        "Mask ratio and probe",
+        "share",
+        "Share of hidden patches, and how much of the membranes a straight line reads from the features.",
+        (("metrics", "mask_ratio", "mask ratio", "c1"), ("validation", "probe", "probe, R²", "c2")),
+    ),
+)
 _POINTS = 400
 
 
 def run_charts(data: ReportData) -> list[Chart]:
     """The charts of one run; those without data are left out."""
-    charts = [loss_chart([data]), _validation(data), sweep_chart([data])]
+    charts = [loss_chart([data]), _validation(data), sweep_chart([data]), *_pretraining(data)]
     return [chart for chart in charts if chart is not None and chart.svg]
 
 
@@ -52,6 +77,19 @@ def loss_chart(runs: Sequence[ReportData]) -> Chart | None:
 
 def _validation(data: ReportData) -> Chart | None:
     return _score_chart("Validation", data.validation, "step", "Scores of the held-back slab during training.", ())
+
+
+def _pretraining(data: ReportData) -> list[Chart | None]:
+    charts: list[Chart | None] = []
+    for title, y_label, caption, lines in PRETRAIN_LINES:
+        series = []
+        for table, key, name, colour in lines:
+            x, y = columns(getattr(data, table), "step", key)
+            if x:
+                xs, ys = thinned(x, y, _POINTS)
+                series.append(Series(name, xs, ys, colour, dots=len(xs) <= 40))
+        charts.append(line_chart(title, series, x_label="step", y_label=y_label, caption=caption) if series else None)
+    return charts
 
 
 def sweep_chart(runs: Sequence[ReportData]) -> Chart | None:

@@ -62,6 +62,8 @@ class RunView:
     turntables: tuple[Turntable, ...]
     frame_text: str
     has_affinities: bool
+    strips: tuple[panels.PlaneRow, ...]
+    strips_lead: str
 
 
 def write_report(reports: ReportData | Sequence[ReportData], out: str | Path, *, look: Look = Look()) -> Path:
@@ -129,6 +131,8 @@ def run_view(data: ReportData, key: str, look: Look) -> RunView:
         if scene
         else "",
         scene is not None and scene.affinities_ZYXC is not None,
+        tuple(panels.strip_row(strip, look.place_pixels) for strip in data.strips),
+        data.strips_lead,
     )
 
 

@@ -34,6 +34,25 @@ class Timing:
 
 
 @dataclass(frozen=True)
+class Strip:
+    """Pictures of one thing side by side.
+
+    Parameters
+    ----------
+    title
+        What they are of.
+    pictures
+        (caption, grey values 0..1 of shape (Y, X)).
+    pixel_nm
+        Size of a voxel in the picture, y, x.
+    """
+
+    title: str
+    pictures: Sequence[tuple[str, npt.NDArray[Any]]]
+    pixel_nm: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class ReportData:
     """Everything the page may show of one run; what is missing is left out of the page.
 
@@ -64,6 +83,8 @@ class ReportData:
         Stage → seconds, or `Timing`.
     notes
         Sentences shown at the end of the summary.
+    strips, strips_lead
+        Further pictures, and what they show.
     """
 
     title: str
@@ -81,6 +102,8 @@ class ReportData:
     voxel_size: Float3 | None = None
     timings: Mapping[str, float | Timing] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    strips: Sequence[Strip] = ()
+    strips_lead: str = ""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from neuropil.geometry import Int3
 from neuropil.report.colours import composed, error_overlay, id_colours, label_overlay, segment_colours
 from neuropil.report.images import WEBP_SIDE, Figure, data_uri, enlarged, factors_for, figure, scale_bar
 from neuropil.report.mistakes import Match, Mistake, error_classes, match, total_bits
+from neuropil.report.model import Strip
 from neuropil.report.scene import Labels, Scene
 
 #: Plane name → the axis that it cuts and the axes of its rows and columns.
@@ -147,6 +148,17 @@ class Stack:
     bar_text: str
     raw: str
     overlays: tuple[tuple[str, str, str], ...]  # layer, title, data URI
+
+
+def strip_row(strip: Strip, width: int) -> PlaneRow:
+    """Pictures side by side, as a row of planes is shown."""
+    figures = []
+    for caption, grey in strip.pictures:
+        factors = factors_for((grey.shape[0], grey.shape[1]), strip.pixel_nm, width)
+        pixels = enlarged(np.rint(np.clip(grey, 0, 1) * 255).astype(np.uint8), factors)
+        size = (grey.shape[0] * strip.pixel_nm[0], grey.shape[1] * strip.pixel_nm[1])
+        figures.append((caption, figure(pixels, size, f"{strip.title}: {caption}", quality=90, caption=caption)))
+    return PlaneRow(strip.title, "", tuple(figures))
 
 
 def stack(paint: Painter, sections: int) -> Stack:

@@ -255,6 +255,11 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, json.loads(metadata.get("state", "{}"))
 
 
+def part_of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin so, by the rest of their names."""
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
 def load_exactly(model: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
     """Load weights, all of them, in their very shapes.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from neuropil.config import TrainConfig
 from neuropil.errors import RunError
 from neuropil.progress import Progress
-from neuropil.training.checkpoint import CHECKPOINT, WEIGHTS, Run, load_exactly, read_tensors, write_tensors
+from neuropil.training.checkpoint import CHECKPOINT, WEIGHTS, Run, load_exactly, part_of, read_tensors, write_tensors
 from neuropil.training.interrupt import asked_to_stop
 from neuropil.training.objective import Batch, Objective
 from neuropil.training.optimise import make_optimisers, moments, restore_moments, set_rate
@@ -285,19 +285,19 @@ def _save(run: Run, session: Session) -> None:
 def _restore(run: Run, session: Session) -> None:
     where = str(run.path / CHECKPOINT)
     tensors, state = read_tensors(run.path / CHECKPOINT)
-    load_exactly(session.objective.kept, _part(tensors, "model."), where)
+    load_exactly(session.objective.kept, part_of(tensors, "model."), where)
     beside = _beside(session.objective)
-    stored = _part(tensors, "objective.")
+    stored = part_of(tensors, "objective.")
     if set(stored) != set(beside):
         raise RunError(f"'{where}' holds the state of another objective", "the settings that it was made with")
     with torch.no_grad():
         for name, tensor in beside.items():
             tensor.copy_(stored[name])
-    session.ema = {n: t.to(session.ema[n].device) for n, t in _part(tensors, "ema.").items()}
-    restore_moments(session.optimisers, _part(tensors, "optimiser."))
-    session.objective.load_extra_state(_part(tensors, "extra."), state["extra"])
+    session.ema = {n: t.to(session.ema[n].device) for n, t in part_of(tensors, "ema.").items()}
+    restore_moments(session.optimisers, part_of(tensors, "optimiser."))
+    session.objective.load_extra_state(part_of(tensors, "extra."), state["extra"])
     device = next(iter(session.ema.values())).device
-    losses = sorted(_part(tensors, "loss.").items(), key=lambda item: int(item[0]))
+    losses = sorted(part_of(tensors, "loss.").items(), key=lambda item: int(item[0]))
     session.losses = [t.to(device) for _, t in losses]
     session.schedule = Schedule(**state["schedule"])
     session.best, session.validations, session.numbers = state["best"], state["validations"], state["numbers"]
@@ -309,7 +309,3 @@ def _restore(run: Run, session: Session) -> None:
 def _beside(objective: Objective) -> dict[str, Tensor]:
     """Parameters and buffers of an objective that do not belong to what is kept."""
     return {name: t for name, t in objective.state_dict().items() if not name.startswith("kept.")}
-
-
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

@@ -19,21 +19,23 @@ from neuropil.data.batches import Order, collate, make_loader
 from neuropil.data.normalise import Normaliser, fit_normaliser
 from neuropil.data.targets import known_labels
 from neuropil.data.unlabelled import RawSampler, prepare_raw
-from neuropil.errors import ConfigError, InputError
+from neuropil.errors import ConfigError, InputError, RunError
 from neuropil.geometry import Box, Int3
 from neuropil.models import network_stride
 from neuropil.plan import resolved
+from neuropil.pretrain.look import Look, look
+from neuropil.pretrain.mae import MaskedModelling
 from neuropil.pretrain.networks import MaskedNetwork, build_masked
 from neuropil.pretrain.targets import patches
 from neuropil.pretrain.validate import MaskedValidator
 from neuropil.registry import MASKS, PRETEXTS
-from neuropil.training.checkpoint import Run
+from neuropil.training.checkpoint import CHECKPOINT, Run, load_exactly, part_of, read_tensors
 from neuropil.training.engine import check_devices
 from neuropil.training.fit import Pair, worked
 from neuropil.training.loop import train_loop
 from neuropil.training.objective import Batch
 from neuropil.training.rundir import open_or_create, origin
-from neuropil.volume import Volume
+from neuropil.volume import Volume, open_volume
 
 
 @dataclass(frozen=True)
@@ -226,3 +228,43 @@ def _sources(
 def _crop(config: Config) -> Int3:
     assert config.data.crop is not None  # filled by `resolved`
     return config.data.crop
+
+
+def restored(run: Run) -> MaskedModelling:
+    """The objective of a pretraining run as its last checkpoint left it, with the averaged weights.
+
+    Raises
+    ------
+    RunError
+        If the run has no checkpoint, or holds no masked modelling.
+    """
+    tensors, state = read_tensors(run.path / CHECKPOINT)
+    objective = PRETEXTS.resolve(run.config.pretrain.method)(run.config, run.voxel_size)
+    if not isinstance(objective, MaskedModelling):
+        raise RunError(f"'{run.path}' was made by {run.config.pretrain.method}", "a run of masked modelling")
+    load_exactly(objective.kept, part_of(tensors, "ema."), str(run.path))
+    with torch.no_grad():
+        for name, tensor in objective.chooser.state_dict().items():
+            tensor.copy_(tensors[f"objective.chooser.{name}"])
+    objective.load_extra_state(part_of(tensors, "extra."), state["extra"])
+    return objective.eval()
+
+
+def looks(run: Run, count: int) -> list[Look]:
+    """Pictures of held-back crops of the first volume, as the finished run masks and answers them.
+
+    Raises
+    ------
+    VolumeError
+        If the volume is not where it was.
+    """
+    source, config = run.card["sources"][0], run.config
+    z, y, x = source["voxel_size"]
+    image = open_volume(source["image"], voxel_size=(z, y, x))
+    start, stop = (tuple(source["held_back"][end]) for end in ("start", "stop"))
+    box = Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]), image.box.voxel_size)
+    objective = restored(run)
+    few = config.model_copy(update={"pretrain": config.pretrain.model_copy(update={"crops": count, "weights": None})})
+    normaliser = Normaliser.from_dict(source["normaliser"])
+    crops = _held_crops(PretrainJob([image], [box], [box], [normaliser], [], Run(run.path, few, run.card)))
+    return [look(objective, crop, config) for crop in crops]

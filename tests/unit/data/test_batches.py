@@ -62,7 +62,7 @@ def test_processes_read_volumes_that_are_not_cached(make_pair, tmp_path):
     with h5py.File(tmp_path / "v.h5", "w") as file:
         for name, volume in (("raw", image), ("labels", labels)):
             file[name] = volume.numpy()
-            file[name].attrs["resolution"] = volume.voxel_size
+            file[name].attrs["resolution"], file[name].attrs["kind"] = volume.voxel_size, volume.kind
     pair = tuple(open_volume(f"{tmp_path}/v.h5:{name}") for name in ("raw", "labels"))
     source = sampler(pair, cache_gb=0)
     (batch,) = take(source, Order(1, 3, 4), 1, "process")

@@ -159,3 +159,37 @@ def test_loop_is_the_one_of_training() -> None:
     import neuropil.training.pretrain
 
     assert neuropil.training.fit.train_loop is neuropil.training.pretrain.train_loop is train_loop
+
+
+@pytest.mark.parametrize("words", [("mae", "pretrain.mask.policy=edge"), ("decision_mim", "train.seed=1")])
+def test_the_report_shows_what_is_hidden_and_what_is_answered(
+    phantom_h5: Path, tmp_path: Path, words: tuple[str, str]
+) -> None:
+    from neuropil import api
+    from neuropil.training.pretrain import looks
+
+    run = _pretrain(phantom_h5, tmp_path / "p", words[1], recipe=words[0])
+    one = looks(run, 2)[0]
+    assert one.image.shape == one.answer.shape == (16, 16)
+    blank = one.hidden == 0.5
+    assert 0.3 < blank.mean() < 1
+    # what is visible is shown as it is; a patch is hidden as a whole
+    assert np.array_equal(one.answer[~blank], one.image[~blank])
+    assert not np.array_equal(one.answer[blank], one.hidden[blank])
+    assert 0 < one.often.min() <= one.often.max() <= 1
+    page = api.report([run], tmp_path / "r.html").read_text()
+    assert page.count("hidden how often") >= 2
+    assert "Hidden patches" in page
+    assert ("entropy, share of the greatest" in page) == (words[0] == "decision_mim")
+
+
+def test_a_report_without_the_volume_says_so(phantom_h5: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from neuropil import api
+
+    copy = tmp_path / "copy.h5"
+    shutil.copy(phantom_h5, copy)
+    run = _pretrain(copy, tmp_path / "p")
+    copy.unlink()
+    assert "No pictures:" in api.report([run], tmp_path / "r.html").read_text()

@@ -1,0 +1,79 @@
+"""Pictures of masked modelling: what was hidden, what was answered, and how often each patch is hidden."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from neuropil.config import Config
+from neuropil.pretrain.choosers import Chooser, Teacher
+from neuropil.pretrain.mae import MaskedModelling, view_of
+from neuropil.pretrain.masking import Mask
+from neuropil.pretrain.targets import from_patches, patches, taken
+
+Section = npt.NDArray[np.float32]
+#: Masks that are drawn to see how often a patch is hidden.
+_DRAWS = 48
+
+
+@dataclass(frozen=True)
+class Look:
+    """One section (Y, X) of a held-back crop, grey values 0..1.
+
+    Parameters
+    ----------
+    image
+        As it is.
+    hidden
+        With the hidden patches blanked.
+    answer
+        With the hidden patches as the network answers, in the brightness and contrast that they really have (those are
+        not asked for).
+    often
+        How often each patch was hidden over many draws, 0..1.
+    """
+
+    image: Section
+    hidden: Section
+    answer: Section
+    often: Section
+
+
+@torch.no_grad()
+def look(objective: MaskedModelling, crop: dict[str, Tensor], config: Config) -> Look:
+    """Look at the middle section of one crop (image, voxel_size, index; a batch of one), masked as the run would."""
+    network, target = objective.kept, config.pretrain.target
+    view = view_of(crop, network.patch, target, (config.train.seed, 0))
+    mask = objective.chooser.choose(view, objective.teacher)
+    answers = network.predict(view.image_BCZYX, mask, view.voxel_size)["voxels"].float()
+    parts = patches(view.image_BCZYX, network.patch)
+    mean, spread = (taken(x, mask.masked_BM)[..., None] for x in (view.mean_BN, view.variance_BN))
+    filled = answers * (spread + target.variance_floor).sqrt() + mean
+    index = mask.masked_BM[:, :, None].expand(-1, -1, parts.shape[2])
+    often_BN = _often(objective.chooser, objective.teacher, crop, objective, config)
+    volumes = (
+        parts,
+        parts.scatter(1, index, 0.5),
+        parts.scatter(1, index, filled.to(parts.dtype)),
+        often_BN[:, :, None].expand_as(parts),
+    )
+    whole = [from_patches(v, view.grid, view.patch)[0, 0] for v in volumes]
+    middle = whole[0].shape[0] // 2
+    image, hidden, answer, often = (np.asarray(v[middle].clamp(0, 1), np.float32) for v in whole)
+    return Look(image, hidden, answer, often)
+
+
+def _often(
+    chooser: Chooser, teacher: Teacher | None, crop: dict[str, Tensor], objective: MaskedModelling, config: Config
+) -> Tensor:
+    found = []
+    for draw in range(_DRAWS):
+        other = {**crop, "index": crop["index"] + 1000 + draw}
+        view = view_of(other, objective.kept.patch, config.pretrain.target, (config.train.seed, 0))
+        mask: Mask = chooser.choose(view, teacher)
+        found.append(torch.zeros_like(view.mean_BN).scatter_(1, mask.masked_BM, 1.0))
+    return torch.stack(found).mean(0)
