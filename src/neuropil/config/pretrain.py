@@ -83,7 +83,9 @@ class AgentsConfig(Settings):
 class RatioConfig(Settings):
     """The choice of the mask ratio by what it does for a downstream score."""
 
-    ratios: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field((0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9), min_length=1)
+    ratios: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9), min_length=1, description="shares of hidden patches that are tried"
+    )
     memory: float = Field(
         0.95, gt=0, lt=1, description="share of its weight that a score keeps when the next one comes"
     )

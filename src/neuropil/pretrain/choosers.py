@@ -6,7 +6,8 @@ A chooser is asked before the encoder sees a crop, and told afterwards what each
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -57,6 +58,24 @@ class View:
     def statistics_BNS(self) -> Tensor:
         """Mean, standard deviation and edge density of each patch."""
         return torch.stack([self.mean_BN, self.variance_BN.sqrt(), self.edges_BN], dim=-1)
+
+
+@contextmanager
+def learning(module: nn.Module) -> Iterator[None]:
+    """Let a chooser's own network learn here and nowhere else; several processes then go on with the mean of theirs.
+
+    At rest its weights ask for no gradient: the engine waits for the gradients of all weights that do. Each process
+    learns from what it saw itself, so weights differ by an update before they are averaged.
+    """
+    module.requires_grad_(requires_grad=True)
+    try:
+        yield
+    finally:
+        module.requires_grad_(requires_grad=False)
+    if torch.distributed.is_initialized():
+        for parameter in module.parameters():
+            torch.distributed.all_reduce(parameter.data)
+            parameter.data /= torch.distributed.get_world_size()
 
 
 class Teacher(Protocol):
@@ -141,6 +160,7 @@ class RankedChooser(Chooser):
             nn.LayerNorm(features + 3), nn.Linear(features + 3, agents.width), nn.GELU(), nn.Linear(agents.width, 1)
         )
         self._optimiser = torch.optim.Adam(self.predictor.parameters(), lr=agents.lr)
+        self.predictor.requires_grad_(requires_grad=False)
         self._known: Tensor | None = None
         self._lesson: tuple[Tensor, Tensor, Tensor] | None = None
 
@@ -166,12 +186,12 @@ class RankedChooser(Chooser):
         """One step of the predictor."""
         if self._lesson is not None:
             known_BND, masked_BM, target_BM = self._lesson
-            with torch.autocast(known_BND.device.type, enabled=False):
+            with learning(self.predictor), torch.autocast(known_BND.device.type, enabled=False):
                 said_BM = self.predictor(known_BND).squeeze(-1).gather(1, masked_BM)
                 error = (said_BM - target_BM).square().mean()
-            self._optimiser.zero_grad(set_to_none=True)
-            error.backward()
-            self._optimiser.step()
+                self._optimiser.zero_grad(set_to_none=True)
+                error.backward()
+                self._optimiser.step()
             self._numbers["predictor_error"] = float(error.detach())
             self._lesson = None
         return self._numbers
@@ -201,6 +221,7 @@ class AgentChooser(Chooser):
         self._config = config.pretrain.agents
         self.agents = Agents(features, places, self._config)
         self._update = PolicyUpdate(self.agents, self._config)
+        self.agents.requires_grad_(requires_grad=False)
         self._noise = NoiseBaseline(self._config)
         self._watchdog = Watchdog(self._config)
         self._frequency: MaskFrequency | None = None
@@ -258,7 +279,8 @@ class AgentChooser(Chooser):
         self._total = total
         if self._update.ready and not self._watchdog.tripped:
             generator = torch.Generator().manual_seed(step)
-            self._numbers |= {f"ppo_{name}": value for name, value in self._update.update(generator).items()}
+            with learning(self.agents):
+                self._numbers |= {f"ppo_{name}": value for name, value in self._update.update(generator).items()}
         return self._numbers
 
     def state(self) -> dict[str, Any]:

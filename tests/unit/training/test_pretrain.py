@@ -104,6 +104,14 @@ def test_stopped_and_resumed_equals_never_stopped(
     assert kept[0] == kept[1]
 
 
+@pytest.mark.parametrize("words", [("mae", "pretrain.mask.policy=loss_ranked"), ("decision_mim", "train.seed=1")])
+def test_two_processes_pretrain_together(phantom_h5: Path, tmp_path: Path, words: tuple[str, str]) -> None:
+    run = _pretrain(phantom_h5, tmp_path / "p", words[1], "train.devices=2", recipe=words[0], steps=5)
+    assert run.card["status"] == "complete"
+    assert [r["step"] for r in run.rows("train")] == [2, 4]
+    assert ("ppo_kl" in run.rows("train")[-1]) == (words[0] == "decision_mim")
+
+
 def test_volumes_of_other_voxel_sizes_are_learned_from_together(phantom_h5: Path, tmp_path: Path) -> None:
     images = [open_volume(f"{phantom_h5}:raw"), open_volume(f"{phantom_h5}:raw", voxel_size=(16.0, 8.0, 8.0))]
     config = load_config("mae", [*SMALL, "train.steps=4", "pretrain.weights=[1,2]"])
@@ -169,14 +177,17 @@ def test_the_report_shows_what_is_hidden_and_what_is_answered(
     from neuropil.training.pretrain import looks
 
     run = _pretrain(phantom_h5, tmp_path / "p", words[1], recipe=words[0])
-    one = looks(run, 2)[0]
-    assert one.image.shape == one.answer.shape == (16, 16)
-    blank = one.hidden == 0.5
+    seen = looks(run, 6)
+    image, hidden, answer, often = (
+        np.stack([getattr(one, name) for one in seen]) for name in ("image", "hidden", "answer", "often")
+    )
+    assert image.shape == answer.shape == (6, 16, 16)
+    blank = hidden == 0.5
     assert 0.3 < blank.mean() < 1
     # what is visible is shown as it is; a patch is hidden as a whole
-    assert np.array_equal(one.answer[~blank], one.image[~blank])
-    assert not np.array_equal(one.answer[blank], one.hidden[blank])
-    assert 0 < one.often.min() <= one.often.max() <= 1
+    assert np.array_equal(answer[~blank], image[~blank])
+    assert not np.array_equal(answer[blank], hidden[blank])
+    assert 0 < often.min() <= often.max() <= 1
     page = api.report([run], tmp_path / "r.html").read_text()
     assert page.count("hidden how often") >= 2
     assert "Hidden patches" in page
