@@ -53,6 +53,32 @@ def losses(folder: Path) -> list[float]:
     return [row["loss"] for row in run.rows("train")]
 
 
+PRETRAIN = (
+    "data.crop=[16,16,16]",
+    "model.vit.dim=24",
+    "model.vit.depth=2",
+    "model.vit.heads=2",
+    "pretrain.decoder_dim=24",
+    "pretrain.decoder_heads=2",
+    "pretrain.crops=2",
+    "pretrain.agents.width=16",
+    "pretrain.agents.buffer=4",
+    "pretrain.agents.rollout_every=2",
+    "train.log_every=1",
+    "train.validations=1",
+    "train.precision=fp32",
+    "train.threads=1",
+)
+
+
+def pretrain_losses(folder: Path, recipe: str) -> list[float]:
+    """Training losses of ten steps of a pretraining recipe on a phantom."""
+    from neuropil import api
+
+    run = api.pretrain(phantom()[0], folder / recipe, recipe=recipe, steps=10, set=PRETRAIN)
+    return [row["loss"] for row in run.rows("train")]
+
+
 def phantom() -> tuple[Volume, Volume]:
     """A small FIB-SEM phantom in memory."""
     made = EMPhantom(EMPhantomConfig.fib_sem(seed=3, shape=(40, 48, 48)))
@@ -81,6 +107,7 @@ def make() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         return {
             "losses": losses(Path(folder)),
+            "pretrain losses": {r: pretrain_losses(Path(folder), r) for r in ("mae", "decision_mim")},
             "phantom image": digest(image.numpy()),
             "phantom labels": digest(labels.numpy()),
             "segmentations": segmentations(),

@@ -28,5 +28,10 @@ def test_ten_steps_lose_what_they_lost(made: ModuleType, tmp_path: Path) -> None
     assert made.losses(tmp_path) == pytest.approx(GOLDENS["losses"], rel=2e-3)
 
 
+@pytest.mark.parametrize("recipe", ["mae", "decision_mim"])
+def test_ten_steps_of_pretraining_lose_what_they_lost(made: ModuleType, tmp_path: Path, recipe: str) -> None:
+    assert made.pretrain_losses(tmp_path, recipe) == pytest.approx(GOLDENS["pretrain losses"][recipe], rel=2e-3)
+
+
 def test_labels_are_the_same_bits(made: ModuleType) -> None:
     assert made.segmentations() == GOLDENS["segmentations"]
