@@ -58,11 +58,14 @@ class SlowCopy:
         self._pretrain = config.pretrain
 
     @torch.no_grad()
-    def follow(self, network: MaskedNetwork) -> None:
-        """Move a little towards the network."""
+    def follow(self, network: MaskedNetwork, step: int) -> None:
+        """Move a little towards the network: every few steps, and then by as much as that many steps ask for."""
+        agents = self._pretrain.agents
+        if step % agents.rollout_every:
+            return
         ours: list[Tensor] = list(self.network.parameters())
         theirs: list[Tensor] = list(network.parameters())
-        torch._foreach_lerp_(ours, theirs, 1 - self._pretrain.agents.teacher_decay)
+        torch._foreach_lerp_(ours, theirs, 1 - agents.teacher_decay**agents.rollout_every)
 
     @torch.no_grad()
     def features(self, view: View) -> Tensor:
@@ -135,7 +138,7 @@ class MaskedModelling(nn.Module):
         """The teacher follows, the chooser learns."""
         self._step = step
         if self._teacher is not None:
-            self._teacher.follow(self.kept)
+            self._teacher.follow(self.kept, step)
         return self._numbers | self.chooser.after_update(step, total or self._config.train.steps)
 
     def judged(self, result: Mapping[str, Any]) -> None:
