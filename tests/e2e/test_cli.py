@@ -263,7 +263,7 @@ def test_a_run_goes_on_with_the_volumes_it_knows(
     (tmp_path / "silent.h5").rename(tmp_path / "moved.h5")
     code, _, stderr = run(capsys, "train", "--resume", "--out", "run")
     assert code == 2
-    assert "give --image and --labels" in stderr
+    assert "give the volumes again" in stderr
 
 
 def test_run_length_on_true_skeletons(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

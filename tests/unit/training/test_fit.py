@@ -100,7 +100,7 @@ def test_first_weights_come_whole_from_another_run(
     ours = _weights(run.path)
     assert all(torch.allclose(ours[f"model.{k}"], v, atol=1e-6) for k, v in source.items())
     with pytest.raises(RunError, match="do not fit the network"):
-        _train(phantom_h5, tmp_path / "s", tiny, 1, init=tiny_run, set=["model.channels=[8,8]"])
+        _train(phantom_h5, tmp_path / "s", tiny, 1, init=tiny_run, set=["model.channels=[12,12,16]"])
 
 
 def test_two_processes_train_together(phantom_h5: Path, tiny: tuple[str, ...], tmp_path: Path) -> None:
