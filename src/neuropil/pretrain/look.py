@@ -47,7 +47,7 @@ class Look:
 def look(objective: MaskedModelling, crop: dict[str, Tensor], config: Config) -> Look:
     """Look at the middle section of one crop (image, voxel_size, index; a batch of one), masked as the run would."""
     network, target = objective.kept, config.pretrain.target
-    view = view_of(crop, network.patch, target, (config.train.seed, 0))
+    view = view_of(crop, network.patch, target, (config.train.seed, objective.steps))
     mask = objective.chooser.choose(view, objective.teacher)
     answers = network.predict(view.image_BCZYX, mask, view.voxel_size)["voxels"].float()
     parts = patches(view.image_BCZYX, network.patch)
@@ -73,7 +73,7 @@ def _often(
     found = []
     for draw in range(_DRAWS):
         other = {**crop, "index": crop["index"] + 1000 + draw}
-        view = view_of(other, objective.kept.patch, config.pretrain.target, (config.train.seed, 0))
+        view = view_of(other, objective.kept.patch, config.pretrain.target, (config.train.seed, objective.steps))
         mask: Mask = chooser.choose(view, teacher)
         found.append(torch.zeros_like(view.mean_BN).scatter_(1, mask.masked_BM, 1.0))
     return torch.stack(found).mean(0)

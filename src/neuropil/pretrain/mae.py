@@ -130,6 +130,11 @@ class MaskedModelling(nn.Module):
         """The slow copy, where the chooser needs one."""
         return self._teacher
 
+    @property
+    def steps(self) -> int:
+        """Steps taken so far."""
+        return self._step
+
     def groups(self) -> dict[str, nn.Module]:
         """The network; choosers that learn have optimisers of their own."""
         return {"network": self.kept}

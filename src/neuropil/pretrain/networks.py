@@ -6,6 +6,7 @@ What both have in common is all that the pretext needs: answers for hidden patch
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -28,7 +29,7 @@ from neuropil.pretrain.targets import from_patches, grid_of, hog_cell, patches, 
 _PLACE_DIM = 48
 
 
-class MaskedNetwork(nn.Module):
+class MaskedNetwork(nn.Module, ABC):
     """What is pretrained: an encoder, and whatever answers for hidden patches.
 
     Attributes
@@ -45,13 +46,13 @@ class MaskedNetwork(nn.Module):
     feature_dim: int
     export_prefix = ""
 
+    @abstractmethod
     def predict(self, image_BCZYX: Tensor, mask: Mask, voxel_size: Float3) -> dict[str, Tensor]:
         """Answers for the hidden patches (B, M, ·), by the name of the target."""
-        raise NotImplementedError
 
+    @abstractmethod
     def features(self, image_BCZYX: Tensor, voxel_size: Float3, depth: int) -> Tensor:
         """What the first `depth` blocks (or all levels) make of every patch of the whole image, (B, N, D)."""
-        raise NotImplementedError
 
     def places(self, grid: Int3, voxel_size: Float3) -> Tensor:
         """Position codes (N, E) of the patches."""

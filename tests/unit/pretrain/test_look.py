@@ -1,0 +1,38 @@
+"""Pictures of a run show what its chooser prefers at the end of the run, not at its beginning."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from neuropil.config import load_config
+from neuropil.pretrain.look import look
+from neuropil.registry import PRETEXTS
+
+SMALL = (
+    "model.vit.dim=24",
+    "model.vit.depth=2",
+    "model.vit.heads=2",
+    "model.vit.patch=[4,4,4]",
+    "pretrain.decoder_dim=24",
+    "pretrain.decoder_heads=2",
+    "pretrain.agents.width=16",
+    "train.steps=20",
+)
+
+
+def test_the_map_shows_the_preference_of_trained_agents() -> None:
+    config = load_config("decision_mim", SMALL)
+    torch.manual_seed(0)
+    objective = PRETEXTS.resolve("decision_mim")(config, (8.0, 8.0, 8.0))
+    image = torch.rand(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    crop = {"image": image, "voxel_size": torch.full((1, 3), 8.0), "index": torch.tensor([0])}
+    with torch.no_grad():
+        objective.chooser.agents.actor.weight.normal_(generator=torch.Generator().manual_seed(1))
+    spread = []
+    for step in (0, 20):
+        objective.after_update(step, 20)
+        spread.append(float(np.std(look(objective, crop, config).often)))
+    # at first every mask is random; 48 draws of that spread by sqrt(.75 * .25 / 48) = .06
+    assert spread[0] < 0.1
+    assert spread[1] > 1.5 * spread[0]
