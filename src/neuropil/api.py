@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuropil.affinities import Affinities
-from neuropil.config import load_config, override
 from neuropil.decoding import (
     decoder,
     decoding,
@@ -31,6 +30,7 @@ from neuropil.inputs import (
     raw_volumes,
     said_length,
     seconds,
+    settled,
     several,
     training_pairs,
 )
@@ -85,12 +85,9 @@ def pretrain(
         Small labelled volumes that choose the mask ratio, where `pretrain.mask.adapt_ratio` is set; nothing else is
         learned from them.
     """
-    from neuropil.training.checkpoint import Run
     from neuropil.training.pretrain import fit_pretext
 
-    words = said_length(set, budget, steps)
-    run = Run.open(out) if resume else None
-    config = load_config(recipe, words) if run is None else override(run.config, words)
+    run, config = settled(out, recipe, said_length(set, budget, steps), resume=resume)
     images = raw_volumes(image, voxel_size, resumed=run)
     probe = training_pairs(probe_image, probe_labels, voxel_size, resumed=None) if several(probe_image) else []
     return fit_pretext(images, config, out, probe=probe, resume=resume)
@@ -135,12 +132,9 @@ def train(
     NeuropilError
         If volumes or settings cannot be used.
     """
-    from neuropil.training.checkpoint import Run
     from neuropil.training.fit import fit
 
-    words = said_length(set, budget, steps)
-    run = Run.open(out) if resume else None
-    config = load_config(recipe, words) if run is None else override(run.config, words)
+    run, config = settled(out, recipe, said_length(set, budget, steps), resume=resume)
     pairs = training_pairs(image, labels, voxel_size, resumed=run)
     trained = fit(pairs, config, out, init=None if init is None else str(init), resume=resume)
     note_edge(trained)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from neuropil.affinities import Affinities, as_offsets
+from neuropil.config import Config, load_config, override
 from neuropil.errors import ConfigError, InputError, RunError, VolumeError
 from neuropil.geometry import Float3
 from neuropil.volume import Volume, VolumeLike, open_volume, require_kind, require_same_grid
@@ -114,6 +115,18 @@ def raw_volumes(
         except VolumeError as error:
             raise _gone(resumed, error) from error
     return found
+
+
+def settled(
+    out: str | os.PathLike[str], recipe: str, words: Sequence[str], *, resume: bool
+) -> tuple[Run | None, Config]:
+    """The run to go on with, if any, and the settings: its own, or those of the recipe, under `words`."""
+    from neuropil.training.checkpoint import Run
+
+    if not resume:
+        return None, load_config(recipe, words)
+    run = Run.open(out)
+    return run, override(run.config, words)
 
 
 def said_length(words: Sequence[str], budget: float | str | None, steps: int | None) -> list[str]:

@@ -269,10 +269,10 @@ class TestKind:
 
 class TestGrid:
     def test_same_grid_passes(self) -> None:
-        require_same_grid(Volume(ramp(), NM), Volume(ramp(dtype=np.uint64), (40, 4.0000001, 4)))
+        assert require_same_grid(Volume(ramp(), NM), Volume(ramp(dtype=np.uint64), (40, 4.0000001, 4))) is None
 
     def test_labels_with_an_offset_inside_pass(self) -> None:
-        require_same_grid(Volume(ramp(), NM), Volume(ramp((2, 2, 2)), NM, offset=(40, 4, 4)))
+        assert require_same_grid(Volume(ramp(), NM), Volume(ramp((2, 2, 2)), NM, offset=(40, 4, 4))) is None
 
     def test_other_voxel_size_is_refused(self) -> None:
         with pytest.raises(GeometryError, match="--voxel-size"):

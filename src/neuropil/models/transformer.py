@@ -15,7 +15,7 @@ _TABLE = 2048
 def attention(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor) -> Tensor:
     """softmax(q kᵀ / √d) v, fused where that is the faster way.
 
-    On processors the fused kernel is two to six times slower in bf16 than two matrix products (bench_pretrain).
+    On processors the fused kernel is two to five times slower in bf16 than two matrix products (bench/bench_layers.py).
     """
     if q_BHND.device.type != "cpu" or q_BHND.dtype != torch.bfloat16 or q_BHND.shape[2] > _TABLE:
         return F.scaled_dot_product_attention(q_BHND, k_BHND, v_BHND)

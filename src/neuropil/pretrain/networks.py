@@ -54,11 +54,9 @@ class MaskedNetwork(nn.Module, ABC):
     def features(self, image_BCZYX: Tensor, voxel_size: Float3, depth: int) -> Tensor:
         """What the first `depth` blocks (or all levels) make of every patch of the whole image, (B, N, D)."""
 
+    @abstractmethod
     def places(self, grid: Int3, voxel_size: Float3) -> Tensor:
         """Position codes (N, E) of the patches."""
-        z, y, x = (p * s for p, s in zip(self.patch, voxel_size, strict=True))
-        device = next(self.parameters()).device
-        return position_codes(grid, (z, y, x), _PLACE_DIM, (320.0, 20480.0), device)
 
     def exported(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Tensors by the names that networks know them by."""
@@ -149,6 +147,7 @@ class MaskedUNet(MaskedNetwork):
         self.patch = config.pretrain.patch or plan_patch(voxel_size)
         self.feature_dim = network.dim
         self._target = config.pretrain.target
+        self._wavelengths_nm = config.model.vit.wavelengths_nm
 
     def predict(self, image_BCZYX: Tensor, mask: Mask, voxel_size: Float3) -> dict[str, Tensor]:
         """See `MaskedNetwork.predict`."""
@@ -175,6 +174,11 @@ class MaskedUNet(MaskedNetwork):
         coarse: Tensor = self.network.pyramid(image_BCZYX)[-1][0]
         grid = grid_of(_extent(image_BCZYX), self.patch)
         return F.adaptive_avg_pool3d(coarse, grid).flatten(2).transpose(1, 2)
+
+    def places(self, grid: Int3, voxel_size: Float3) -> Tensor:
+        """Codes for the agents alone: a U-Net has none of its own."""
+        z, y, x = (p * s for p, s in zip(self.patch, voxel_size, strict=True))
+        return position_codes(grid, (z, y, x), _PLACE_DIM, self._wavelengths_nm, next(self.parameters()).device)
 
 
 def target_sizes(patch: Int3, config: TargetConfig) -> dict[str, int]:

@@ -23,6 +23,8 @@ from neuropil.training.checkpoint import write_atomic
 from neuropil.versions import versions
 from neuropil.volume import Volume, open_volume, require_kind
 
+#: No labelled part is smaller: room for a small training crop and a slab to calibrate on.
+LEAST: Int3 = (48, 48, 48)
 #: The verbs of the API that a study uses; handed in, so that studies know nothing of the API.
 Verbs = dict[str, Callable[..., Any]]
 
@@ -152,8 +154,7 @@ def _complete(run: Path) -> bool:
 def _part(pair: Pair, cell: Cell) -> tuple[Volume, Volume]:
     """The labelled part that a budget allows: the image around it is not shown either."""
     image, labels = require_kind(open_volume(pair.image), "image"), require_kind(open_volume(pair.labels), "labels")
-    least: Int3 = (48, 48, 48) if min(labels.box.shape) >= 48 else labels.box.shape
-    box = labelled_part(labels.box, cell.budget, cell.seed, least)
+    box = labelled_part(labels.box, cell.budget, cell.seed, LEAST)
     return image.crop(box), labels.crop(box)
 
 
