@@ -1,7 +1,7 @@
 """Running a study: one cell after another, each leaving one result file; what is there is not run again.
 
-A folder may be shared by several machines with ``shard`` i of n: cells are dealt out by their number, pretraining by
-the arm and seed that it belongs to.
+A folder may be shared by several processes or machines with ``shard`` i of n: arms and seeds are dealt out, so that an
+encoder is pretrained by the one process that trains with it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def run_study(design: Design, out: str | os.PathLike[str], verbs: Verbs, *, shar
     verbs
         `pretrain`, `train`, `segment` and `evaluate` of the API.
     shard
-        "i/n" with 1 <= i <= n: only every n-th cell.
+        "i/n" with 1 <= i <= n: only every n-th pair of an arm and a seed.
 
     Returns
     -------
@@ -56,8 +56,9 @@ def run_study(design: Design, out: str | os.PathLike[str], verbs: Verbs, *, shar
     folder = Path(out)
     _claim(folder, design)
     cells = list(design.cells())
+    ours = dealt(cells, shard)
     for number, cell in enumerate(cells):
-        if not _ours(number, shard) or _result(folder, cell).is_file():
+        if cell not in ours or _result(folder, cell).is_file():
             continue
         print(f"study {design.name}: {cell.name} ({number + 1} of {len(cells)})", file=sys.stderr, flush=True)
         row = _run_cell(design, cell, folder, verbs)
@@ -85,13 +86,22 @@ def _claim(folder: Path, design: Design) -> None:
     write_atomic(mark, (json.dumps({**said, "versions": versions()}, indent=1) + "\n").encode())
 
 
-def _ours(number: int, shard: str | None) -> bool:
+def dealt(cells: Sequence[Cell], shard: str | None) -> Sequence[Cell]:
+    """The cells of one shard: all that share an arm and a seed, and so an encoder, are in the same one.
+
+    Raises
+    ------
+    ConfigError
+        If the shard is not "i/n" with 1 <= i <= n.
+    """
     if shard is None:
-        return True
+        return cells
     found = re.fullmatch(r"(\d+)/(\d+)", shard)
     if not found or not 1 <= int(found[1]) <= int(found[2]):
         raise ConfigError(f"--shard {shard}", "i/n with 1 <= i <= n, for example 2/4")
-    return number % int(found[2]) == int(found[1]) - 1
+    groups = list(dict.fromkeys((cell.seed, cell.arm) for cell in cells))
+    mine = set(groups[int(found[1]) - 1 :: int(found[2])])
+    return [cell for cell in cells if (cell.seed, cell.arm) in mine]
 
 
 def _result(folder: Path, cell: Cell) -> Path:
