@@ -133,7 +133,7 @@ def test_files_and_functions_stay_readable(path: Path) -> None:
 
 def _is_command(node: ast.FunctionDef) -> bool:
     """Functions whose length is the documentation of their options."""
-    return any("command" in ast.unparse(d) for d in node.decorator_list)
+    return any(a.annotation is not None and ast.unparse(a.annotation) == "Json" for a in node.args.args)
 
 
 def test_import_is_quick_and_without_torch() -> None:

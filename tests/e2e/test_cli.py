@@ -314,13 +314,13 @@ def test_ctrl_c_wrapped_by_a_compiled_import_is_still_an_interrupt(capsys: pytes
     """Compiled modules turn an interrupt during their import into an ImportError that it caused."""
     import typer
 
-    from neuropil.cli import _hint
+    from neuropil.cli.options import hint
 
     wrapped = ImportError("initialization failed")
     wrapped.__cause__ = KeyboardInterrupt()
-    with pytest.raises(typer.Exit) as ended, _hint("what became of it"):
+    with pytest.raises(typer.Exit) as ended, hint("what became of it"):
         raise wrapped
     assert ended.value.exit_code == 130
     assert "what became of it" in capsys.readouterr().err
-    with pytest.raises(ImportError, match="really missing"), _hint("nothing"):
+    with pytest.raises(ImportError, match="really missing"), hint("nothing"):
         raise ImportError("really missing")

@@ -1,0 +1,10 @@
+"""The verbs: what the command line does, as functions of the same names and words."""
+
+from __future__ import annotations
+
+from neuropil.api.learning import pretrain, train
+from neuropil.api.looking import evaluate, info, report
+from neuropil.api.segmenting import predict, segment
+from neuropil.api.trying import bench, demo, doctor
+
+__all__ = ["bench", "demo", "doctor", "evaluate", "info", "predict", "pretrain", "report", "segment", "train"]

@@ -1,0 +1,98 @@
+"""The verbs that make runs: pretrain, train."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from neuropil.decoding import note_edge
+from neuropil.geometry import Float3
+from neuropil.inputs import raw_volumes, said_length, settled, several, training_pairs
+from neuropil.volume import VolumeLike
+
+if TYPE_CHECKING:
+    from neuropil.training.checkpoint import Run
+
+
+def pretrain(
+    image: VolumeLike | Sequence[VolumeLike],
+    out: str | os.PathLike[str],
+    *,
+    recipe: str = "mae",
+    budget: float | str | None = None,
+    steps: int | None = None,
+    probe_image: VolumeLike | Sequence[VolumeLike] = (),
+    probe_labels: VolumeLike | Sequence[VolumeLike] = (),
+    set: Sequence[str] = (),
+    resume: bool = False,
+    voxel_size: Float3 | None = None,
+) -> Run:
+    """Learn an encoder from volumes without labels, for `train(..., init=run)`.
+
+    Parameters
+    ----------
+    image
+        Volumes; one, or several, which may differ in voxel size.
+    out, budget, steps, set, resume, voxel_size
+        As of `train`. With `resume`, `image` may be empty.
+    recipe
+        "mae", "decision_mim", or a YAML file.
+    probe_image, probe_labels
+        Small labelled volumes that choose the mask ratio, where `pretrain.mask.adapt_ratio` is set; nothing else is
+        learned from them.
+    """
+    from neuropil.training.pretrain import fit_pretext
+
+    run, config = settled(out, recipe, said_length(set, budget, steps), resume=resume)
+    images = raw_volumes(image, voxel_size, resumed=run)
+    probe = training_pairs(probe_image, probe_labels, voxel_size, resumed=None) if several(probe_image) else []
+    return fit_pretext(images, config, out, probe=probe, resume=resume)
+
+
+def train(
+    image: VolumeLike | Sequence[VolumeLike],
+    labels: VolumeLike | Sequence[VolumeLike],
+    out: str | os.PathLike[str],
+    *,
+    recipe: str = "em_neurons",
+    budget: float | str | None = None,
+    steps: int | None = None,
+    init: str | os.PathLike[str] | None = None,
+    set: Sequence[str] = (),
+    resume: bool = False,
+    voxel_size: Float3 | None = None,
+) -> Run:
+    """Train a network on labelled volumes and calibrate its decoding on what is held back of them.
+
+    Parameters
+    ----------
+    image, labels
+        Volumes in pairs; one, or several. With `resume` they may be empty: the run knows its volumes.
+    out
+        The run directory.
+    recipe
+        A shipped recipe or a YAML file.
+    budget, steps
+        How long: wall time (seconds, or text such as "30m"), or optimiser steps; the recipe's by default.
+    init
+        First weights: a run directory or a .safetensors file.
+    set
+        Settings as "a.b=value".
+    resume
+        Go on with the run in `out`, on the very same trajectory; settings are read from it.
+    voxel_size
+        nm, z, y, x; overrides what the files say.
+
+    Raises
+    ------
+    NeuropilError
+        If volumes or settings cannot be used.
+    """
+    from neuropil.training.fit import fit
+
+    run, config = settled(out, recipe, said_length(set, budget, steps), resume=resume)
+    pairs = training_pairs(image, labels, voxel_size, resumed=run)
+    trained = fit(pairs, config, out, init=None if init is None else str(init), resume=resume)
+    note_edge(trained)
+    return trained

@@ -1,0 +1,78 @@
+"""Commands that make runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neuropil.cli.options import Json, Set, VoxelSize, hint, show, voxel_size_of
+
+
+def pretrain(
+    image: Annotated[list[str] | None, typer.Option("--image", help="A volume without labels; repeat.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="The run directory.")] = ...,  # type: ignore[assignment]
+    recipe: Annotated[str, typer.Option("--recipe", help="mae, decision_mim, or a YAML file.")] = "mae",
+    budget: Annotated[str | None, typer.Option("--budget", help="Wall time, e.g. 30m, 2h or 90s.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="Optimiser steps.")] = None,
+    probe_image: Annotated[
+        list[str] | None, typer.Option("--probe-image", help="A labelled volume to choose the mask ratio by.")
+    ] = None,
+    probe_labels: Annotated[list[str] | None, typer.Option("--probe-labels", help="Its labels.")] = None,
+    set_: Set = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    voxel_size: VoxelSize = None,
+    json: Json = False,
+) -> None:
+    """Learn an encoder from volumes without labels, for train --init."""
+    from neuropil import api
+
+    with hint("the run was saved; the same command with --resume goes on with it"):
+        run = api.pretrain(
+            image or [],
+            out,
+            recipe=recipe,
+            budget=budget,
+            steps=steps,
+            probe_image=probe_image or [],
+            probe_labels=probe_labels or [],
+            set=set_ or [],
+            resume=resume,
+            voxel_size=voxel_size_of(voxel_size),
+        )
+    show({"run": str(run.path), **{k: v for k, v in run.card["best"].items() if k != "calibration"}}, json)
+
+
+def train(
+    out: Annotated[Path, typer.Option("--out", help="The run directory.")],
+    image: Annotated[
+        list[str] | None, typer.Option("--image", help="An image volume; repeat for several. Not needed to resume.")
+    ] = None,
+    labels: Annotated[list[str] | None, typer.Option("--labels", help="Its labels, in the same order.")] = None,
+    recipe: Annotated[str, typer.Option("--recipe", help="A shipped recipe or a YAML file.")] = "em_neurons",
+    budget: Annotated[str | None, typer.Option("--budget", help="Wall time, e.g. 30m, 2h or 90s.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="Optimiser steps.")] = None,
+    init: Annotated[Path | None, typer.Option("--init", help="First weights: a run or .safetensors.")] = None,
+    set_: Set = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    voxel_size: VoxelSize = None,
+    json: Json = False,
+) -> None:
+    """Train a network on labelled volumes; calibrates its decoding on what is held back of them."""
+    from neuropil import api
+
+    with hint(f"the run was saved; neuropil train --resume --out {out} goes on with it"):
+        run = api.train(
+            image or [],
+            labels or [],
+            out,
+            recipe=recipe,
+            budget=budget,
+            steps=steps,
+            init=init,
+            set=set_ or [],
+            resume=resume,
+            voxel_size=voxel_size_of(voxel_size),
+        )
+    show({"run": str(run.path), **{k: v for k, v in run.card["best"].items() if k != "calibration"}}, json)

@@ -1,0 +1,76 @@
+"""Commands that look at what there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neuropil.cli.options import Json, VoxelSize, show, voxel_size_of
+
+
+def info(volume: str, voxel_size: VoxelSize = None, json: Json = False) -> None:
+    """Describe a volume: shape, axes, type, voxel size, kind, chunking, values; for labels, their objects."""
+    from neuropil import api
+
+    show(api.info(volume, voxel_size=voxel_size_of(voxel_size)), json)
+
+
+def evaluate(
+    pred: str,
+    truth: Annotated[str | None, typer.Argument(help="True labels.")] = None,
+    skeletons: Annotated[
+        Path | None, typer.Option("--skeletons", help="True skeletons (.npz graph): expected run length.")
+    ] = None,
+    task: Annotated[str, typer.Option("--task", help="What was segmented.")] = "neurons",
+    ignore_border_nm: Annotated[
+        float | None, typer.Option("--ignore-border-nm", help="Leave out voxels this near to a truth border.")
+    ] = None,
+    convention: Annotated[str, typer.Option("--convention", help="How background counts.")] = "neuropil",
+    voxel_size: VoxelSize = None,
+    report: Annotated[Path | None, typer.Option("--report", help="Also write a report page.")] = None,
+    image: Annotated[str | None, typer.Option("--image", help="The image, for the report.")] = None,
+    json: Json = False,
+) -> None:
+    """Score a segmentation: VOI, ARAND, CREMI score and counts against true labels; run length on true skeletons."""
+    from neuropil import api
+
+    size = voxel_size_of(voxel_size)
+    found = api.evaluate(
+        pred,
+        truth,
+        skeletons=skeletons,
+        task=task,
+        ignore_border_nm=ignore_border_nm,
+        convention=convention,
+        voxel_size=size,
+        report=report,
+        image=image,
+    )
+    show(found, json)
+
+
+def report(
+    runs: Annotated[list[Path] | None, typer.Argument(help="Run directories.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("report.html"),
+    image: Annotated[str | None, typer.Option("--image")] = None,
+    segmentation: Annotated[str | None, typer.Option("--segmentation")] = None,
+    truth: Annotated[str | None, typer.Option("--truth")] = None,
+    affinities: Annotated[str | None, typer.Option("--affinities")] = None,
+    voxel_size: VoxelSize = None,
+    json: Json = False,
+) -> None:
+    """Write one self-contained HTML page about runs and a segmentation."""
+    from neuropil import api
+
+    page = api.report(
+        runs or [],
+        out,
+        image=image,
+        segmentation=segmentation,
+        truth=truth,
+        affinities=affinities,
+        voxel_size=voxel_size_of(voxel_size),
+    )
+    show({"report": str(page)}, json)

@@ -1,0 +1,44 @@
+"""Commands that try the whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neuropil.cli.options import Json, hint, show
+
+
+def bench(
+    study: Annotated[str, typer.Argument(help="label-efficiency")],
+    design: Annotated[Path, typer.Argument(help="A YAML file that says what is compared.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of runs and results.")] = ...,  # type: ignore[assignment]
+    shard: Annotated[str | None, typer.Option("--shard", metavar="I/N", help="Only every N-th training.")] = None,
+    json: Json = False,
+) -> None:
+    """Run a controlled comparison, or what is missing of it; writes a table and a plot."""
+    from neuropil import api
+
+    with hint("what is done was kept; the same command goes on"):
+        found = api.bench(study, design, out, shard=shard)
+    show(found, json)
+
+
+def doctor(json: Json = False) -> None:
+    """Say what this installation has, and how to get what is missing."""
+    from neuropil import api
+
+    show(api.doctor(), json)
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="A new folder.")] = Path("demo"),
+    budget: Annotated[str, typer.Option("--budget", help="Training time.")] = "270s",
+    seed: Annotated[int, typer.Option("--seed")] = 0,
+    json: Json = False,
+) -> None:
+    """The main job on a phantom: make tissue, train, segment, evaluate, report."""
+    from neuropil import api
+
+    show(api.demo(out, budget=budget, seed=seed), json)
