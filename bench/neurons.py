@@ -25,7 +25,6 @@ import numpy as np
 import psutil
 
 from neuropil import api, open_volume
-from neuropil.geometry import Box
 from neuropil.training.checkpoint import Run
 from neuropil.versions import versions
 from neuropil.volume import Volume, require_kind
@@ -48,15 +47,8 @@ def _volume(path: str, kind: str) -> Volume:
     return require_kind(open_volume(f"{os.environ['NEUROPIL_DATA']}/{path}"), kind)
 
 
-def _pair(path: str) -> tuple[Volume, Volume]:
-    return _volume(f"{path}:raw", "image"), _volume(f"{path}:labels", "labels")
-
-
-def _sections(volume: Volume, first: int, last: int) -> Volume:
-    """Sections first..last-1 as a volume of its own, held in memory and beginning at zero."""
-    box = volume.box
-    part = Box((first, 0, 0), (last, *box.stop[1:]), box.voxel_size)
-    return Volume(volume.read(part), volume.voxel_size, kind=volume.kind, name=f"{volume.name}[{first}:{last}]")
+def _pair(path: str, part: str = "") -> tuple[Volume, Volume]:
+    return _volume(f"{path}:raw{part}", "image"), _volume(f"{path}:labels{part}", "labels")
 
 
 def fib25() -> Experiment:
@@ -73,9 +65,8 @@ def fib25_cross() -> Experiment:
 
 def isbi2012() -> Experiment:
     """Sections 0-15 for training, 16-19 for the test (50 x 4 x 4 nm)."""
-    raw, labels = _pair("isbi2012/dev_z00_19.h5")
-    train = (_sections(raw, 0, 16), _sections(labels, 0, 16))
-    return Experiment([train], (_sections(raw, 16, 20), _sections(labels, 16, 20)), {})
+    train, test = (_pair("isbi2012/dev_z00_19.h5", f"[{part}]") for part in ("0:16", "16:20"))
+    return Experiment([train], test, {})
 
 
 EXPERIMENTS: dict[str, Callable[[], Experiment]] = {

@@ -18,7 +18,8 @@ import numpy as np
 from neuropil.config import Config
 from neuropil.errors import VolumeError
 from neuropil.geometry import Int3
-from neuropil.volume import Volume, open_volume, split_url
+from neuropil.urls import split_url
+from neuropil.volume import Volume, open_volume
 
 if TYPE_CHECKING:
     from neuropil.training.checkpoint import Run

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -32,6 +31,7 @@ from neuropil.lazy import (
     stored_voxel_size,
 )
 from neuropil.registry import FORMATS
+from neuropil.urls import part_of, split_part, split_url
 
 #: Ids that CREMI gives to "background" and "ignore": never objects.
 IGNORED_IDS = (2**64 - 1, 2**64 - 2)
@@ -214,6 +214,11 @@ class Volume:
         """The same array, stated to be of another kind."""
         return self._like(self.array, kind=kind)
 
+    def named(self, name: str) -> Volume:
+        """The same under another name, by which messages and records call it."""
+        stated = self.kind if self.kind_stated else None
+        return Volume(self.array, self.voxel_size, self.offset, self.axes, stated, attrs=self.attrs, name=name)
+
     def attributes(self) -> dict[str, Any]:
         """What belongs beside the array on disk: our five names and whatever else `attrs` holds."""
         own = {"resolution": list(self.voxel_size), "offset": list(self.offset), "axes": self.axes, "kind": self.kind}
@@ -258,7 +263,8 @@ def open_volume(
     Parameters
     ----------
     url
-        ``file.h5:dataset``, ``x.zarr``, ``x.zarr:path``, ``a.tif``, or a folder of sections.
+        ``file.h5:dataset``, ``x.zarr``, ``x.zarr:path``, ``a.tif``, or a folder of sections; with
+        ``[z0:z1,y0:y1,x0:x1]`` behind it, that part (see `neuropil.urls`).
     voxel_size, axes, kind
         Overrule what the file says. `axes` names the stored axes in their order, any of "tczyx"; they are read as
         z, y, x (with c first).
@@ -273,9 +279,11 @@ def open_volume(
         If it is an output whose writing was interrupted.
     """
     path, inner = split_url(url)
+    whole, part = split_part(url)
     for name in FORMATS:
         if (handler := _format(name)).matches(path):
-            return _believed(handler.open(path, inner), voxel_size, axes, kind)
+            volume = _believed(handler.open(path, inner), voxel_size, axes, kind)
+            return volume.crop(part_of(volume.box, part, whole)).named(f"{volume.name}[{part}]") if part else volume
     raise VolumeError(f"'{path}' is of no known format", "one of " + ", ".join(FORMATS))
 
 
@@ -284,27 +292,6 @@ def as_volume(source: VolumeLike, *, kind: str | None = None) -> Volume:
     if isinstance(source, Volume):
         return source.with_kind(kind) if kind else source
     return open_volume(source, kind=kind)
-
-
-def split_url(url: str | os.PathLike[str]) -> tuple[Path, str]:
-    """Separate ``file.h5:dataset`` into the existing file and the name inside it.
-
-    Raises
-    ------
-    VolumeError
-        If there is no such file.
-    """
-    text = os.fspath(url)
-    head, colon, inner = text.rpartition(":")
-    if os.path.exists(text):
-        return Path(text), ""
-    if colon and os.path.exists(head):
-        return Path(head), inner.strip("/")
-    raise VolumeError(
-        f"'{head if colon else text}' does not exist",
-        "file.h5:dataset, x.zarr, a.tif or a folder of sections",
-        f"check the path (looked from {Path.cwd()})",
-    )
 
 
 def require_kind(volume: Volume, kind: str) -> Volume:

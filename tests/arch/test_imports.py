@@ -25,6 +25,7 @@ CORE = {
     "progress",
     "plan",
     "versions",
+    "urls",
 }
 MAY = {
     "errors": set(),
@@ -34,7 +35,8 @@ MAY = {
     "config": {"errors"},
     "progress": set(),
     "versions": set(),
-    "volume": {"errors", "geometry", "lazy", "registry"},
+    "urls": {"errors", "geometry"},
+    "volume": {"errors", "geometry", "lazy", "registry", "urls"},
     "affinities": {"errors", "geometry", "volume"},
     "skeleton": {"errors", "geometry", "volume"},
     "plan": {"affinities", "config", "geometry"},

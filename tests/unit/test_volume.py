@@ -23,7 +23,6 @@ from neuropil.volume import (
     open_volume,
     require_kind,
     require_same_grid,
-    split_url,
 )
 
 NM = (40.0, 4.0, 4.0)
@@ -298,15 +297,15 @@ class TestFinite:
 
 
 class TestOpen:
-    def test_url_with_a_name_inside(self, tmp_path) -> None:
-        path = h5(tmp_path / "a.h5", ramp())
-        assert split_url(f"{path}:/volumes/raw/") == (path, "volumes/raw")
-        assert split_url(path) == (path, "")
-
-    def test_path_with_a_colon(self, tmp_path) -> None:
-        path = h5(tmp_path / "a:b.h5", ramp())
-        assert split_url(path) == (path, "")
-        assert split_url(f"{path}:data") == (path, "data")
+    def test_a_part_is_the_slice_at_its_place(self, tmp_path) -> None:
+        data = ramp()
+        path = h5(tmp_path / "a.h5", data)
+        whole, part = open_volume(path), open_volume(f"{path}:data[1:3,:,2:]")
+        assert np.array_equal(part.numpy(), data[1:3, :, 2:])
+        assert part.box.start == tuple(a + b for a, b in zip(whole.box.start, (1, 0, 2), strict=True))
+        assert np.array_equal(whole.read(part.box), part.numpy())
+        assert part.name.endswith("[1:3,:,2:]")
+        assert np.array_equal(open_volume(part.name).numpy(), part.numpy())
 
     def test_missing_file(self, tmp_path) -> None:
         with pytest.raises(VolumeError, match=r"nothing\.h5' does not exist"):

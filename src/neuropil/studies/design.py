@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -163,8 +164,12 @@ def labelled_part(box: Box, share: float, seed: int, least: Int3) -> Box:
     """
     if share >= 1:
         return box
-    scale = share ** (1 / 3)
-    shape = [min(n, max(m, round(n * scale))) for n, m in zip(box.shape, least, strict=True)]
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        # where an axis is whole or as short as it may be, the others make up for it
+        middle = (low + high) / 2
+        low, high = (middle, high) if math.prod(_sides(box, middle, least)) < share * box.size else (low, middle)
+    shape = [round(side) for side in _sides(box, high, least)]
     # a number for every axis from the seed alone, the same for all arms
     digest = hashlib.sha256(f"{seed} {share:g}".encode()).digest()
     start = [
@@ -173,3 +178,7 @@ def labelled_part(box: Box, share: float, seed: int, least: Int3) -> Box:
     ]
     stop = [a + s for a, s in zip(start, shape, strict=True)]
     return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]), box.voxel_size)
+
+
+def _sides(box: Box, scale: float, least: Int3) -> list[float]:
+    return [min(n, max(m, n * scale)) for n, m in zip(box.shape, least, strict=True)]

@@ -63,6 +63,12 @@ def test_bad_studies_say_what_is_wrong(tmp_path: Path, changes: dict[str, object
         read_design(tmp_path / "nothing.yaml")
 
 
+def test_a_thin_volume_is_cut_in_its_sections_only() -> None:
+    part = labelled_part(Box((0, 0, 0), (16, 512, 512), (50.0, 4.0, 4.0)), 0.05, 0, (48, 48, 48))
+    assert part.shape[0] == 16
+    assert part.size == pytest.approx(0.05 * 16 * 512 * 512, rel=0.02)
+
+
 def test_labelled_parts_have_their_share_and_place() -> None:
     box = Box((10, 0, 0), (260, 200, 300), (8.0, 8.0, 8.0))
     assert labelled_part(box, 1.0, 0, (48, 48, 48)) == box

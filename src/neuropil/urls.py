@@ -1,0 +1,68 @@
+"""How a volume is named: the file, the array inside it, and a part of it, as in ``file.h5:raw[0:16,:,100:400]``."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from neuropil.errors import GeometryError, VolumeError
+from neuropil.geometry import Box
+
+_PART = re.compile(r"(.+)\[([^\[\]/]*)\]")
+_RANGE = re.compile(r"\s*(\d*)\s*:\s*(\d*)\s*")
+
+
+def split_url(url: str | os.PathLike[str]) -> tuple[Path, str]:
+    """Separate ``file.h5:dataset`` into the existing file and the name inside it; a part is left out.
+
+    Raises
+    ------
+    VolumeError
+        If there is no such file.
+    """
+    text = split_part(url)[0]
+    head, colon, inner = text.rpartition(":")
+    if os.path.exists(text):
+        return Path(text), ""
+    if colon and os.path.exists(head):
+        return Path(head), inner.strip("/")
+    raise VolumeError(
+        f"'{head if colon else text}' does not exist",
+        "file.h5:dataset, x.zarr, a.tif or a folder of sections",
+        f"check the path (looked from {Path.cwd()})",
+    )
+
+
+def split_part(url: str | os.PathLike[str]) -> tuple[str, str]:
+    """Separate ``file.h5:raw[0:16]`` into the name of the whole and the text in the brackets, empty without any."""
+    text = os.fspath(url)
+    found = _PART.fullmatch(text)
+    # a file may have brackets in its name
+    return (text, "") if found is None or os.path.exists(text) else (found[1], found[2])
+
+
+def part_of(box: Box, text: str, name: str) -> Box:
+    """The part of a volume that ``z0:z1,y0:y1,x0:x1`` means: voxels counted from the volume's first one.
+
+    Axes left out at the end are whole, as are empty limits.
+
+    Raises
+    ------
+    GeometryError
+        If it is written otherwise, is empty, or leaves the volume.
+    """
+    ranges = [_RANGE.fullmatch(word) for word in text.split(",")]
+    start, stop = list(box.start), list(box.stop)
+    if len(ranges) > 3 or None in ranges:
+        raise GeometryError(f"'{name}[{text}]'", "a part as [z0:z1,y0:y1,x0:x1], for example [0:16]")
+    for axis, found in enumerate(ranges):
+        assert found is not None
+        extent = box.shape[axis]
+        low, high = int(found[1] or 0), int(found[2] or extent)
+        if not 0 <= low < high <= extent:
+            raise GeometryError(
+                f"'{name}[{text}]': {low}:{high} along {'zyx'[axis]}", f"a range that is not empty, within 0:{extent}"
+            )
+        start[axis], stop[axis] = box.start[axis] + low, box.start[axis] + high
+    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]), box.voxel_size)

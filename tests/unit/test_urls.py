@@ -1,0 +1,49 @@
+"""Names of volumes."""
+
+from pathlib import Path
+
+import pytest
+
+from neuropil.errors import GeometryError, VolumeError
+from neuropil.geometry import Box
+from neuropil.urls import part_of, split_part, split_url
+
+BOX = Box((10, 20, 30), (14, 26, 38), (8.0, 8.0, 8.0))
+
+
+def test_file_and_the_array_inside(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    path.touch()
+    assert split_url(f"{path}:/volumes/raw/") == (path, "volumes/raw")
+    assert split_url(path) == (path, "")
+    assert split_url(f"{path}:raw[0:2]") == (path, "raw")
+    with pytest.raises(VolumeError, match=r"b\.h5' does not exist"):
+        split_url(tmp_path / "b.h5:raw")
+
+
+def test_files_may_have_colons_and_brackets_in_their_names(tmp_path: Path) -> None:
+    odd = tmp_path / "a:b[1:2].tif"
+    odd.touch()
+    assert split_url(odd) == (odd, "")
+    assert split_url(f"{odd}:data") == (odd, "data")
+    assert split_part(odd) == (str(odd), "")
+    assert split_part(f"{odd}[0:1]") == (str(odd), "0:1")
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "stop"),
+    [
+        ("1:3", (11, 20, 30), (13, 26, 38)),
+        (":,2:", (10, 22, 30), (14, 26, 38)),
+        ("0:4, 0:6, 7:8", (10, 20, 37), (14, 26, 38)),
+    ],
+)
+def test_parts_count_from_the_first_voxel(text: str, start: tuple[int, ...], stop: tuple[int, ...]) -> None:
+    part = part_of(BOX, text, "a")
+    assert (part.start, part.stop, part.voxel_size) == (start, stop, BOX.voxel_size)
+
+
+@pytest.mark.parametrize("text", ["", "3", "1:2:3", "-1:2", "a:b", ":,:,:,:", "2:2", "3:1", "0:5"])
+def test_other_parts_are_refused(text: str) -> None:
+    with pytest.raises(GeometryError):
+        part_of(BOX, text, "a")
