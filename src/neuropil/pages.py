@@ -6,11 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from neuropil.affinities import Affinities
 from neuropil.errors import InputError, RunError, VolumeError
 from neuropil.report import ReportData, Strip, Timing
-from neuropil.training.checkpoint import Run
+from neuropil.training.checkpoint import DRAWN, Run
 from neuropil.volume import Volume
+
+#: Validations whose masks are shown.
+_MOMENTS = 6
 
 
 def pages(
@@ -76,14 +81,27 @@ def run_page(run: Run) -> ReportData:
         strips=strips,
         strips_lead=(
             "The middle sections of crops that were not learned from. Brightness and contrast of a hidden patch are "
-            "shown as they really are: they are not asked for. The last picture is bright where much is hidden."
+            "shown as they really are: they are not asked for. Maps of how often are bright where much is "
+            "hidden: by the finished run in the last picture, and as it was at each validation in the row below."
         ),
         timings={"train": float(run.rows("train")[-1]["elapsed"])} if run.rows("train") else {},
         metrics=run.rows("train"),
-        validation=[{k: v for k, v in row.items() if k != "sweep"} for row in validation],
+        validation=[{k: v for k, v in row.items() if k not in DRAWN} for row in validation],
         sweep=[] if best is None else best.get("sweep", []),
         threshold=None if best is None else best.get("threshold"),
     )
+
+
+def _masks_over_time(run: Run, pixel_nm: tuple[float, float]) -> list[Strip]:
+    """How often each patch of the first crop was hidden, from validation to validation."""
+    rows = [row for row in run.rows("validation") if "masks" in row]
+    if not rows:
+        return []
+    _, y, x = run.card["patch"]
+    count = min(_MOMENTS, len(rows))
+    chosen = [rows[round(i * (len(rows) - 1) / max(1, count - 1))] for i in range(count)]
+    maps = [(f"step {row['step']}", np.kron(np.asarray(row["masks"]), np.ones((y, x)))) for row in chosen]
+    return [Strip("Crop 1: hidden how often, while learning", maps, pixel_nm)]
 
 
 def _strips(run: Run) -> tuple[list[Strip], list[str]]:
@@ -96,11 +114,12 @@ def _strips(run: Run) -> tuple[list[Strip], list[str]]:
         return [], [f"No pictures: {error.got}."]
     _, y, x = run.card["sources"][0]["voxel_size"]
     names = ("image", "hidden", "answer", "hidden how often")
-    return [
+    rows = [
         Strip(
             f"Crop {number}",
             list(zip(names, (one.image, one.hidden, one.answer, one.often), strict=True)),
             (float(y), float(x)),
         )
         for number, one in enumerate(found, start=1)
-    ], []
+    ]
+    return [*rows, *_masks_over_time(run, (float(y), float(x)))], []

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from neuropil.config import Config
-from neuropil.pretrain.choosers import Chooser, Teacher
 from neuropil.pretrain.mae import MaskedModelling, view_of
 from neuropil.pretrain.masking import Mask
 from neuropil.pretrain.targets import from_patches, patches, taken
@@ -18,6 +17,8 @@ from neuropil.pretrain.targets import from_patches, patches, taken
 Section = npt.NDArray[np.float32]
 #: Masks that are drawn to see how often a patch is hidden.
 _DRAWS = 48
+#: The same, for the record that is kept of every validation.
+_RECORDED_DRAWS = 24
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def look(objective: MaskedModelling, crop: dict[str, Tensor], config: Config) ->
     mean, spread = (taken(x, mask.masked_BM)[..., None] for x in (view.mean_BN, view.variance_BN))
     filled = answers * (spread + target.variance_floor).sqrt() + mean
     index = mask.masked_BM[:, :, None].expand(-1, -1, parts.shape[2])
-    often_BN = _often(objective.chooser, objective.teacher, crop, objective, config)
+    often_BN = _often(objective, crop, config, _DRAWS)
     volumes = (
         parts,
         parts.scatter(1, index, 0.5),
@@ -67,13 +68,25 @@ def look(objective: MaskedModelling, crop: dict[str, Tensor], config: Config) ->
     return Look(image, hidden, answer, often)
 
 
-def _often(
-    chooser: Chooser, teacher: Teacher | None, crop: dict[str, Tensor], objective: MaskedModelling, config: Config
-) -> Tensor:
+@torch.no_grad()
+def hidden_shares(objective: MaskedModelling, crop: dict[str, Tensor], config: Config) -> list[list[float]]:
+    """How often each patch of the middle section of one crop (a batch of one) is hidden just now: (Y, X) patches.
+
+    Small enough to be logged at every validation, so that a run remembers how its masks came about.
+    """
+    device = next(objective.kept.parameters()).device
+    placed = {name: tensor.to(device) for name, tensor in crop.items()}
+    patch = objective.kept.patch
+    z, y, x = (n // p for n, p in zip(crop["image"].shape[2:], patch, strict=True))
+    often_ZYX = _often(objective, placed, config, _RECORDED_DRAWS)[0].reshape(z, y, x)
+    return [[round(float(share), 3) for share in row] for row in often_ZYX[z // 2]]
+
+
+def _often(objective: MaskedModelling, crop: dict[str, Tensor], config: Config, draws: int) -> Tensor:
     found = []
-    for draw in range(_DRAWS):
+    for draw in range(draws):
         other = {**crop, "index": crop["index"] + 1000 + draw}
         view = view_of(other, objective.kept.patch, config.pretrain.target, (config.train.seed, objective.steps))
-        mask: Mask = chooser.choose(view, teacher)
+        mask: Mask = objective.chooser.choose(view, objective.teacher)
         found.append(torch.zeros_like(view.mean_BN).scatter_(1, mask.masked_BM, 1.0))
     return torch.stack(found).mean(0)

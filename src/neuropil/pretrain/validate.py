@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,11 +28,14 @@ class MaskedValidator:
         Labelled crops in addition: image, voxel_size, index, and cut (1, N), the share of cut edges in each patch.
     config
         Mask ratio (random masks, whatever the run's policy) and targets.
+    masks
+        How often the run's own policy hides each patch of some section, (Y, X) patches; recorded, never scored.
     """
 
     crops: Sequence[dict[str, Tensor]]
     probe: Sequence[dict[str, Tensor]]
     config: Config
+    masks: Callable[[], list[list[float]]] | None = None
 
     @torch.no_grad()
     def __call__(self, model: nn.Module) -> dict[str, Any]:
@@ -46,6 +49,7 @@ class MaskedValidator:
         means = {f"masked_{name}": round(sum(v) / len(v), 6) for name, v in sums.items()}
         score = means["masked_voxels"]
         found = {"score": score, **means, "calibration": {}, "crops": len(self.crops)}
+        found |= {"masks": self.masks()} if self.masks else {}
         return found | ({"probe": self._probed(model, device)} if self.probe else {})
 
     def _losses(

@@ -36,6 +36,8 @@ from neuropil.geometry import Float3
 from neuropil.models import build_model
 
 FORMAT = 1
+#: What a validation is drawn from, kept in its row of the metrics only.
+DRAWN = ("sweep", "masks")
 WEIGHTS, CHECKPOINT, CARD, CONFIG, METRICS = (
     "model.safetensors",
     "checkpoint.safetensors",

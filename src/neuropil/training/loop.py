@@ -15,7 +15,16 @@ from torch import Tensor, nn
 from neuropil.config import TrainConfig
 from neuropil.errors import RunError
 from neuropil.progress import Progress
-from neuropil.training.checkpoint import CHECKPOINT, WEIGHTS, Run, load_exactly, part_of, read_tensors, write_tensors
+from neuropil.training.checkpoint import (
+    CHECKPOINT,
+    DRAWN,
+    WEIGHTS,
+    Run,
+    load_exactly,
+    part_of,
+    read_tensors,
+    write_tensors,
+)
 from neuropil.training.interrupt import asked_to_stop
 from neuropil.training.objective import Batch, Objective
 from neuropil.training.optimise import make_optimisers, moments, restore_moments, set_rate
@@ -220,7 +229,7 @@ def _validate(fabric: Fabric, run: Run, session: Session, validate: Validate) ->
             # weights and the decoding that was calibrated for them are one file: they cannot come apart
             weights = session.objective.exported(session.ema)
             write_tensors(run.path / WEIGHTS, weights, {"step": schedule.step, "calibration": result["calibration"]})
-            run = run.updated(best={k: v for k, v in result.items() if k != "sweep"} | {"step": schedule.step})
+            run = run.updated(best={k: v for k, v in result.items() if k not in DRAWN} | {"step": schedule.step})
     session.objective.judged(fabric.broadcast(result))
     session.validations += 1
     seconds = time.monotonic() - started

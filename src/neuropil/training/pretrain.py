@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from neuropil.errors import ConfigError, InputError, RunError
 from neuropil.geometry import Box, Int3
 from neuropil.models import network_stride
 from neuropil.plan import resolved
-from neuropil.pretrain.look import Look, look
+from neuropil.pretrain.look import Look, hidden_shares, look
 from neuropil.pretrain.mae import MaskedModelling
 from neuropil.pretrain.networks import MaskedNetwork, build_masked
 from neuropil.pretrain.targets import patches
@@ -184,7 +185,9 @@ def _work(fabric: Fabric, job: PretrainJob) -> bool:
 
     torch.manual_seed(config.train.seed)
     objective = PRETEXTS.resolve(config.pretrain.method)(config, run.voxel_size)
-    validator = MaskedValidator(_held_crops(job), _probe_crops(job, objective.kept.patch), config)
+    held = _held_crops(job)
+    masks = partial(hidden_shares, objective, held[0], config) if isinstance(objective, MaskedModelling) else None
+    validator = MaskedValidator(held, _probe_crops(job, objective.kept.patch), config, masks)
     return train_loop(fabric, run, objective, batches, validator)
 
 

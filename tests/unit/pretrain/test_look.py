@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from neuropil.config import load_config
-from neuropil.pretrain.look import look
+from neuropil.pretrain.look import hidden_shares, look
 from neuropil.registry import PRETEXTS
 
 SMALL = (
@@ -36,3 +36,16 @@ def test_the_map_shows_the_preference_of_trained_agents() -> None:
     # at first every mask is random; 48 draws of that spread by sqrt(.75 * .25 / 48) = .06
     assert spread[0] < 0.1
     assert spread[1] > 1.5 * spread[0]
+
+
+def test_shares_of_a_record_are_those_of_random_masks_at_first() -> None:
+    config = load_config("mae", SMALL)
+    objective = PRETEXTS.resolve("mae")(config, (8.0, 8.0, 8.0))
+    image = torch.rand(1, 1, 16, 24, 32, generator=torch.Generator().manual_seed(0))
+    crop = {"image": image, "voxel_size": torch.full((1, 3), 8.0), "index": torch.tensor([0])}
+    before = torch.get_rng_state()
+    shares = np.asarray(hidden_shares(objective, crop, config))
+    assert torch.equal(before, torch.get_rng_state())  # training goes on as if nobody had looked
+    assert shares.shape == (6, 8)
+    assert abs(shares.mean() - 0.75) < 0.05
+    assert shares.std() < 0.15

@@ -191,6 +191,10 @@ def test_the_report_shows_what_is_hidden_and_what_is_answered(
     page = api.report([run], tmp_path / "r.html").read_text()
     assert page.count("hidden how often") >= 2
     assert "Hidden patches" in page
+    maps = [row["masks"] for row in run.rows("validation")]
+    assert page.count("while learning: step ") >= len(maps) > 0
+    assert all(0 <= share <= 1 for shares in maps for row in shares for share in row)
+    assert "masks" not in run.card["best"]
     assert ("entropy, share of the greatest" in page) == (words[0] == "decision_mim")
 
 
