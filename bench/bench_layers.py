@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from neuropil.infer.devices import keep_heap
 from neuropil.models.resunet import ResUNet
 from neuropil.models.transformer import attention
-from neuropil.training.losses import affinity_loss
+from neuropil.tasks.losses import affinity_loss
 from neuropil.versions import versions
 
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "layers_speed.json"

@@ -22,6 +22,7 @@ import numpy as np
 from neuropil.config import AugmentConfig, Config, DataConfig
 from neuropil.data.batches import Order, make_loader
 from neuropil.data.sampling import Sampler, prepare
+from neuropil.data.targets import AffinityTargets
 from neuropil.geometry import Float3, Int3
 from neuropil.plan import default_offsets
 from neuropil.volume import Volume
@@ -104,7 +105,8 @@ def measured(given: float | None, seconds: float) -> list[dict[str, Any]]:
         need = given if given is not None else step_ms(voxel_size, crop)
         for set_name, augment in SETS.items():
             config = DataConfig(augment=augment)
-            sampler = Sampler(prepare([pair(voxel_size, shape)], config), crop, offsets, config, 0)
+            targets = AffinityTargets.of(offsets, config, voxel_size)
+            sampler = Sampler(prepare([pair(voxel_size, shape)], config), crop, targets, config, 0)
             cpu, wall = cpu_ms(sampler, seconds / 4)
             row = {"case": name, "crop": crop, "augment": set_name, "cpu_ms": cpu, "wall_ms": wall, "step_ms": need}
             for workers, kind in ((1, "thread"), (2, "thread"), (1, "process"), (2, "process")):
@@ -115,7 +117,8 @@ def measured(given: float | None, seconds: float) -> list[dict[str, Any]]:
         if given is None:
             for kind in ("thread", "process"):
                 chosen = DataConfig(workers=1, worker_kind=kind)
-                sampler = Sampler(prepare([pair(voxel_size, shape)], chosen), crop, offsets, chosen, 0)
+                targets = AffinityTargets.of(offsets, chosen, voxel_size)
+                sampler = Sampler(prepare([pair(voxel_size, shape)], chosen), crop, targets, chosen, 0)
                 loader = iter(make_loader(sampler, Order(1), chosen))
                 rows.append(
                     {

@@ -20,7 +20,7 @@ from torch import nn
 from neuropil.config import load_config
 from neuropil.infer.devices import keep_heap
 from neuropil.models import build_model
-from neuropil.training.losses import affinity_loss
+from neuropil.tasks.losses import affinity_loss
 from neuropil.versions import versions
 from reference_unetr import CROP, ReferenceUNETR
 

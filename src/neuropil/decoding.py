@@ -17,6 +17,7 @@ from neuropil.outputs import new_output, provenance
 from neuropil.plan import resolved
 from neuropil.progress import Progress
 from neuropil.registry import SEGMENTERS
+from neuropil.tasks.base import task_named
 from neuropil.volume import Volume
 
 if TYPE_CHECKING:
@@ -68,7 +69,12 @@ def prediction(run: Run, image: Volume, words: Sequence[str]) -> Prediction:
     config = resolved(decoding(run.config, run.calibration, words), run.voxel_size, stride)
     settings = predict_settings(config, stride)
     volume_plan(image, settings)
-    attrs = {"offsets": [list(o) for o in run.offsets], "segment": config.segment.model_dump(mode="json")}
+    group = task_named(run.task).group
+    attrs: dict[str, Any] = {group: getattr(config, group).model_dump(mode="json")}
+    if run.offsets:
+        attrs["offsets"] = [list(o) for o in run.offsets]
+    else:
+        attrs |= {"task": run.task, "channels": [channel.name for channel in run.channels]}
     return Prediction(config, run.load_model(settings.device), fit_normaliser(image, config.data), settings, attrs)
 
 
@@ -83,33 +89,48 @@ def decoding(config: Config, calibration: Mapping[str, Any], words: Sequence[str
     known = {k: v for k, v in calibration.items() if v not in (None, [])}
     base = override(config, ())
     values = base.model_dump(mode="json")
-    values["segment"] |= known
+    decoded_by = task_named(config.task).group
+    values[decoded_by] |= known
     calibrated = parse_config(values)
     chosen = override(calibrated, words)
-    for group in ("recipe", "data", "model", "train"):
+    for group in ("recipe", "task", "data", "model", "train", "organelles", "trees"):
         if getattr(chosen, group) != getattr(calibrated, group):
             raise ConfigError(
                 f"--set with a key under '{group}.' for a trained run",
-                "keys under predict. or segment.",
+                f"keys under predict. or {decoded_by}.",
                 "what was learned cannot be changed afterwards; train again with it",
             )
     return chosen
 
 
 def stored_decoding(affinities: Volume, words: Sequence[str]) -> Config:
-    """How to decode affinities: as their run calibrated, or by defaults, said aloud, where they come without one."""
-    stored = affinities.attrs.get("segment")
+    """How to decode a stored prediction: as its run calibrated, or by defaults, said aloud for affinities without one.
+
+    Raises
+    ------
+    ConfigError
+        If the user names another task than that of the prediction.
+    """
     values: dict[str, Any] = Config().model_dump(mode="json")
+    values["task"] = str(affinities.attrs.get("task", values["task"]))
+    group = task_named(values["task"]).group
+    stored = affinities.attrs.get(group)
     if isinstance(stored, Mapping):
-        values["segment"] = dict(stored)
+        values[group] = dict(stored)
     config = override(parse_config(values), words)
-    if config.segment.threshold is None and config.segment.method == "agglomerate":
-        _note(
-            f"'{affinities.name}' come without a calibrated threshold; using {UNCALIBRATED} "
-            "(--set segment.threshold=...)"
-        )
-        config = override(config, [f"segment.threshold={UNCALIBRATED}"])
-    return config
+    if config.task != values["task"]:
+        raise ConfigError(f"--set task={config.task} for a prediction of {values['task']}", "the task it was made for")
+    if group != "segment":
+        return config
+    return thresholded(config, affinities.name)
+
+
+def thresholded(config: Config, name: str) -> Config:
+    """The same, with a threshold, said aloud, where agglomeration has none."""
+    if config.segment.threshold is not None or config.segment.method != "agglomerate":
+        return config
+    _note(f"'{name}' come without a calibrated threshold; using {UNCALIBRATED} (--set segment.threshold=...)")
+    return override(config, [f"segment.threshold={UNCALIBRATED}"])
 
 
 def decoder(config: SegmentConfig) -> Callable[..., Any]:
@@ -130,9 +151,17 @@ def note_collapse(objects: int, config: SegmentConfig) -> None:
     _note(f"the segmentation{tried} is {found} ({fix})")
 
 
+def note_nothing(config: Config) -> None:
+    """Say it aloud that a prediction holds no object."""
+    _note(
+        f"the segmentation holds no object (foreground at least {config.instances.foreground:g}): train longer, lower "
+        "--set instances.foreground, or see the prediction"
+    )
+
+
 def note_edge(run: Run) -> None:
     """Say it aloud when the calibrated threshold of a run is the first or the last of those that were tried."""
-    from neuropil.training.validate import THRESHOLDS
+    from neuropil.tasks.neurons import THRESHOLDS
 
     threshold = run.card.get("best", {}).get("threshold")
     if threshold is None or THRESHOLDS[0] < threshold < THRESHOLDS[-1]:
@@ -156,7 +185,7 @@ def predicted(job: Prediction, image: Volume, run: Run, out: Volume | None) -> A
         return predict_volume(
             job.model,
             image,
-            offsets=run.offsets,
+            offsets=[channel.step for channel in run.channels],
             normalise=job.normaliser,
             settings=job.settings,
             out=out,
@@ -167,13 +196,13 @@ def predicted(job: Prediction, image: Volume, run: Run, out: Volume | None) -> A
 def new_affinities(
     out: str | os.PathLike[str], job: Prediction, image: Volume, run: Run, *, overwrite: bool
 ) -> AbstractContextManager[Volume]:
-    """Affinities to be written; they carry the decoding that their run calibrated."""
+    """Affinities, or another prediction, to be written; they carry the decoding that their run calibrated."""
     return new_output(
         out,
-        (len(run.offsets), *image.box.shape),
+        (len(run.channels), *image.box.shape),
         np.dtype(np.uint8),
         image,
-        kind="affinities",
+        kind=task_named(run.task).kind,
         attrs={**job.attrs, "provenance": provenance(job.config, image, run)},
         overwrite=overwrite,
         shard=job.config.predict.block,

@@ -1,10 +1,11 @@
-"""The demo: the main job from tissue to report on an embedded phantom, with nothing downloaded."""
+"""The demos: the main jobs from tissue to report on embedded phantoms, with nothing downloaded."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +13,22 @@ from neuropil import api
 from neuropil.errors import InputError
 from neuropil.geometry import Int3
 from neuropil.io.hdf5 import write_hdf5
+from neuropil.io.swc import write_swc
 from neuropil.synth.em import EMPhantom
 from neuropil.synth.em_config import EMPhantomConfig
+from neuropil.synth.lm import LMPhantom
+from neuropil.synth.lm_config import LMPhantomConfig
 from neuropil.volume import Volume
 
 TRAIN_SHAPE: Int3 = (96, 160, 160)
 TEST_SHAPE: Int3 = (96, 160, 160)
+NEURON = LMPhantomConfig.confocal()
 
 
 def run_demo(out: Path, *, budget: float, seed: int) -> dict[str, Any]:
     """Make two phantoms, train on one, segment and score the other, write the report; see `api.demo`."""
-    if out.exists() and any(out.iterdir()):
-        raise InputError(f"'{out}' is not empty", "a new folder", f"choose another --out, or remove '{out}'")
-    out.mkdir(parents=True, exist_ok=True)
-    stages: dict[str, float] = {}
-
-    def timed(name: str, work: Callable[[], Any]) -> Any:
-        print(f"── {name}", file=sys.stderr, flush=True)
-        started = time.monotonic()
-        result = work()
-        stages[name.replace(" ", "_")] = time.monotonic() - started
-        return result
-
+    _new_folder(out)
+    timed = _Stages()
     # two seeds are two animals: nothing of the test tissue is seen in training
     known, unseen = out / "known.h5", out / "unseen.h5"
     timed("make known tissue", lambda: phantom_file(known, 2 * seed, TRAIN_SHAPE))
@@ -55,8 +50,29 @@ def run_demo(out: Path, *, budget: float, seed: int) -> dict[str, Any]:
     return {
         **{k: v for k, v in scores.items() if k not in ("task", "convention", "ignore_border_nm")},
         "report": str(out / "report.html"),
-        **{f"{stage}_seconds": round(spent, 1) for stage, spent in stages.items()},
+        **timed.seconds(),
     }
+
+
+def run_lm_demo(out: Path, *, seed: int) -> dict[str, Any]:
+    """Make a light-microscopy phantom, trace its neuron, score the tree, write the report; see `api.demo`."""
+    _new_folder(out)
+    timed = _Stages()
+    image, truth, traced = f"{out / 'stack.h5'}:raw", out / "true.swc", out / "traced.swc"
+    timed("make a neuron", lambda: lm_phantom_files(out / "stack.h5", truth, seed))
+    timed("trace", lambda: api.trace(image, traced))
+    report = out / "report.html"
+    scores = timed("evaluate", lambda: api.evaluate(traced, truth, task="trees", image=image, report=report))
+    shown = ("task", "convention", "tolerance", "unit", "step_nm", "sweep")
+    return {**{k: v for k, v in scores.items() if k not in shown}, "report": str(report), **timed.seconds()}
+
+
+def lm_phantom_files(stack: Path, tree: Path, seed: int) -> None:
+    """Write a confocal phantom as HDF5 with dataset raw, and its neuron as SWC."""
+    phantom = LMPhantom(replace(NEURON, seed=seed))
+    box = phantom.box
+    write_hdf5(stack, {"raw": Volume(phantom.image(box), box.voxel_size, kind="image")})
+    write_swc(phantom.skeletons()[0], tree, units="um")
 
 
 def phantom_file(path: Path, seed: int, shape: Int3) -> None:
@@ -71,3 +87,26 @@ def phantom_file(path: Path, seed: int, shape: Int3) -> None:
             "mitochondria": Volume(phantom.mitochondria(box), box.voxel_size, kind="labels"),
         },
     )
+
+
+class _Stages:
+    """Says what is going on, and how long it took."""
+
+    def __init__(self) -> None:
+        self._spent: dict[str, float] = {}
+
+    def __call__(self, name: str, work: Callable[[], Any]) -> Any:
+        print(f"── {name}", file=sys.stderr, flush=True)
+        started = time.monotonic()
+        result = work()
+        self._spent[name.replace(" ", "_")] = time.monotonic() - started
+        return result
+
+    def seconds(self) -> dict[str, float]:
+        return {f"{stage}_seconds": round(spent, 1) for stage, spent in self._spent.items()}
+
+
+def _new_folder(out: Path) -> None:
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"'{out}' is not empty", "a new folder", f"choose another --out, or remove '{out}'")
+    out.mkdir(parents=True, exist_ok=True)

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from neuropil.affinities import Affinities, as_offsets
+from neuropil.affinities import Affinities, Offsets, as_offsets
 from neuropil.config import Config, load_config, override
 from neuropil.errors import ConfigError, InputError, RunError, VolumeError
 from neuropil.geometry import Float3
-from neuropil.volume import Volume, VolumeLike, open_volume, require_kind, require_same_grid
+from neuropil.tasks.base import labels_of, task_named
+from neuropil.volume import Volume, VolumeLike, as_volume, require_kind, require_same_grid
 
 if TYPE_CHECKING:
     from neuropil.training.checkpoint import Run
@@ -25,12 +26,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 def opened(volume: VolumeLike, voxel_size: Float3 | None) -> Volume:
     """A volume, opened if it was given by its url; `voxel_size` (nm, z, y, x) overrules its own."""
-    if not isinstance(volume, Volume):
-        return open_volume(os.fspath(volume), voxel_size=voxel_size)
-    if voxel_size is None:
-        return volume
-    stated = volume.kind if volume.kind_stated else None
-    return Volume(volume.array, voxel_size, volume.offset, volume.axes, stated, attrs=volume.attrs, name=volume.name)
+    return as_volume(volume, voxel_size=voxel_size)
 
 
 def opened_run(run: Any) -> Run:
@@ -50,7 +46,7 @@ def opened_affinities(source: Any, voxel_size: Float3 | None) -> Affinities:
     """
     if isinstance(source, Affinities):
         return source
-    if not isinstance(source, Volume) and (Path(source) / "run.json").is_file():
+    if _is_run(source):
         raise InputError(f"'{source}' is a run, and no volume is given", "neuropil segment RUN VOLUME --out seg.zarr")
     volume = require_kind(opened(source, voxel_size), "affinities")
     if "offsets" not in volume.attrs:
@@ -62,16 +58,38 @@ def opened_affinities(source: Any, voxel_size: Float3 | None) -> Affinities:
     return Affinities(volume, as_offsets(volume.attrs["offsets"]))
 
 
+def opened_prediction(source: Any, voxel_size: Float3 | None) -> tuple[Volume, Offsets]:
+    """A stored prediction, opened if it was given by its url, and its offsets where it is affinities.
+
+    Raises
+    ------
+    InputError
+        As `opened_affinities`.
+    """
+    if not isinstance(source, Affinities) and not _is_run(source):
+        volume = opened(source, voxel_size)
+        if volume.kind_stated and volume.kind == "prediction":
+            return volume, ()
+    affinities = opened_affinities(source, voxel_size)
+    return affinities.volume, affinities.offsets
+
+
+def _is_run(source: Any) -> bool:
+    return not isinstance(source, Volume) and (Path(source) / "run.json").is_file()
+
+
 def training_pairs(
     image: VolumeLike | Sequence[VolumeLike],
     labels: VolumeLike | Sequence[VolumeLike],
     voxel_size: Float3 | None,
     *,
     resumed: Run | None,
+    config: Config | None = None,
 ) -> list[Pair]:
-    """Open images and their labels, one or several, and check that they are what they are called.
+    """Open images and their truths, one or several, and check that they are what they are called.
 
-    Where none are given, those of the run that is `resumed` are opened again by their names, at its voxel size.
+    What a truth is says the task of `config`; labels where there is none. Where no volumes are given, those of the run
+    that is `resumed` are opened again by their names, at its voxel size.
 
     Raises
     ------
@@ -84,10 +102,10 @@ def training_pairs(
     if len(images) != len(truths):
         raise InputError(f"{len(images)} images and {len(truths)} label volumes", "as many --labels as --image")
     if images or resumed is None:
-        return [_training_pair(one, other, voxel_size) for one, other in zip(images, truths, strict=True)]
+        return [_training_pair(one, other, voxel_size, config) for one, other in zip(images, truths, strict=True)]
     size, sources = voxel_size or resumed.voxel_size, resumed.card["sources"]
     try:
-        return [_training_pair(source["image"], source["labels"], size) for source in sources]
+        return [_training_pair(source["image"], source["labels"], size, config) for source in sources]
     except VolumeError as error:
         raise _gone(resumed, error) from error
 
@@ -164,9 +182,12 @@ def several(volumes: VolumeLike | Sequence[VolumeLike]) -> list[VolumeLike]:
     return [volumes] if isinstance(volumes, Volume | str | os.PathLike) else list(volumes)
 
 
-def _training_pair(image: VolumeLike, labels: VolumeLike, voxel_size: Float3 | None) -> Pair:
+def _training_pair(image: VolumeLike, labels: VolumeLike, voxel_size: Float3 | None, config: Config | None) -> Pair:
     pixels = require_kind(opened(image, voxel_size), "image")
-    ids = require_kind(opened(labels, voxel_size), "labels")
+    if config is None:
+        ids = labels_of(labels, pixels, voxel_size, Config())
+    else:
+        ids = task_named(config.task).truth(labels, pixels, voxel_size, config)
     require_same_grid(pixels, ids)
     return pixels, ids
 

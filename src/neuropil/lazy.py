@@ -16,7 +16,7 @@ from neuropil.errors import GeometryError, InputError
 if TYPE_CHECKING:
     from neuropil.volume import Volume
 
-KINDS = ("image", "labels", "affinities", "mask")
+KINDS = ("image", "labels", "affinities", "mask", "prediction")
 _LABEL_WORDS = {"label", "labels", "ids", "seg", "segmentation", "supervoxels", "groundtruth", "instances"}
 #: Places that `resembled_kind` looks at, the edge of each in voxels, and the fewest pairs of neighbours it believes.
 _LOOKS, _EDGE, _FEWEST = 8, 128, 2000

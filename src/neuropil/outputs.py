@@ -56,17 +56,31 @@ def require_free(out: str | os.PathLike[str], inputs: Iterable[str | os.PathLike
         If it is not named .zarr, is taken (by anything but an output of ours, even with `overwrite`), has no folder, or
         would replace what it is made from.
     """
+    require_name(out, inputs)
+    _tidy(Path(out).resolve())
+    require_replaceable(Path(out), overwrite=overwrite)
+
+
+def require_name(out: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]]) -> None:
+    """Check that an output can be called so, whatever is there.
+
+    Raises
+    ------
+    VolumeError
+        If it is not named .zarr, has no folder, or would replace what it is made from.
+    """
     path = Path(out)
     if path.suffix != ".zarr":
         raise VolumeError(f"--out {path}", "a name that ends in .zarr (OME-Zarr is what is written)")
     if not path.absolute().parent.is_dir():
         raise VolumeError(f"folder '{path.absolute().parent}' does not exist", "an existing folder", "create it")
     for given in inputs:
-        source = split_url(given)[0].resolve()
+        try:
+            source = split_url(given)[0].resolve()
+        except VolumeError:
+            continue  # a volume in memory, whose name is no file's
         if path.resolve() == source or path.resolve() in source.parents:
             raise VolumeError(f"--out {path} would replace its own input '{given}'", "another name")
-    _tidy(path.resolve())
-    require_replaceable(path, overwrite=overwrite)
 
 
 def require_replaceable(path: Path, *, overwrite: bool) -> None:

@@ -25,7 +25,7 @@ def pages(
     image: Volume | None = None,
     segmentation: Volume | None = None,
     truth: Volume | None = None,
-    affinities: Affinities | None = None,
+    affinities: Affinities | Volume | None = None,
     scores: Mapping[str, Any] | None = None,
 ) -> list[ReportData]:
     """One page part for each run; the volumes belong to the last.
@@ -49,8 +49,8 @@ def pages(
     part = replace(
         last,
         **volumes,  # type: ignore[arg-type]
-        affinities=None if affinities is None else affinities.volume,
-        offsets=() if affinities is None else affinities.offsets,
+        affinities=affinities.volume if isinstance(affinities, Affinities) else affinities,
+        offsets=affinities.offsets if isinstance(affinities, Affinities) else (),
         scores={k: v for k, v in (scores or {}).items() if isinstance(v, int | float)},
         timings=timings,
     )
@@ -65,7 +65,7 @@ def run_page(run: Run) -> ReportData:
     summary = {
         "Recipe": str(card["recipe"]),
         "Status": str(card["status"]),
-        "Voxel size": " × ".join(f"{v:g}" for v in run.voxel_size) + " nm (z, y, x)",
+        "Voxel size": " × ".join(f"{v:g}" for v in run.voxel_size) + " nm (z, y, x)" if card["voxel_size"] else "any",
         "Trained on": "; ".join(s["image"] for s in card["sources"]),
         "Network": f"{run.config.model.name}, {card['parameters']:,} parameters",
         "Steps": str(run.steps),
@@ -73,17 +73,13 @@ def run_page(run: Run) -> ReportData:
         "Versions": ", ".join(f"{k} {v}" for k, v in card["versions"].items()),
         "Created": str(card["created"]),
     }
-    strips, notes = _strips(run) if card.get("kind") == "encoder" else ([], [])
+    strips, lead, notes = _strips(run) if card.get("kind") == "encoder" and "inflation" not in card else ([], "", [])
     return ReportData(
         title=run.path.name,
         summary=summary,
         notes=notes,
         strips=strips,
-        strips_lead=(
-            "The middle sections of crops that were not learned from. Brightness and contrast of a hidden patch are "
-            "shown as they really are: they are not asked for. Maps of how often are bright where much is "
-            "hidden: by the finished run in the last picture, and as it was at each validation in the row below."
-        ),
+        strips_lead=lead,
         timings={"train": float(run.rows("train")[-1]["elapsed"])} if run.rows("train") else {},
         metrics=run.rows("train"),
         validation=[{k: v for k, v in row.items() if k not in DRAWN} for row in validation],
@@ -104,22 +100,15 @@ def _masks_over_time(run: Run, pixel_nm: tuple[float, float]) -> list[Strip]:
     return [Strip("Crop 1: hidden how often, while learning", maps, pixel_nm)]
 
 
-def _strips(run: Run) -> tuple[list[Strip], list[str]]:
-    """Pictures of a pretraining run, or why there are none."""
+def _strips(run: Run) -> tuple[list[Strip], str, list[str]]:
+    """Pictures of a pretraining run and what they show, or why there are none."""
     from neuropil.training.pretrain import looks
 
     try:
         found = looks(run, 3)
     except (VolumeError, RunError) as error:
-        return [], [f"No pictures: {error.got}."]
+        return [], "", [f"No pictures: {error.got}."]
     _, y, x = run.card["sources"][0]["voxel_size"]
-    names = ("image", "hidden", "answer", "hidden how often")
-    rows = [
-        Strip(
-            f"Crop {number}",
-            list(zip(names, (one.image, one.hidden, one.answer, one.often), strict=True)),
-            (float(y), float(x)),
-        )
-        for number, one in enumerate(found, start=1)
-    ]
-    return [*rows, *_masks_over_time(run, (float(y), float(x)))], []
+    pixel_nm = (float(y), float(x))
+    rows = [Strip(f"Crop {number}", list(one.pictures), pixel_nm) for number, one in enumerate(found, start=1)]
+    return [*rows, *_masks_over_time(run, pixel_nm)], found[0].lead, []

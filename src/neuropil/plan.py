@@ -12,6 +12,8 @@ LONG_RANGE_NM = (24.0, 72.0)
 CROP_VOXELS = 64**3
 #: Voxels of a prediction tile: larger than a crop, so that less of it is margin.
 TILE_VOXELS = 96**3
+#: A crop or tile of a single image has so many times fewer voxels, and still sees twice as far.
+FLAT = 16
 
 
 def default_offsets(voxel_size: Float3) -> Offsets:
@@ -42,13 +44,26 @@ def default_extent(voxel_size: Float3, voxels: int, multiple: Int3) -> Int3:
     return z, y, x
 
 
+def flat_extent(voxels: int, multiple: Int3) -> Int3:
+    """A square one voxel deep, on `multiple`, for networks that see single images.
+
+    Examples
+    --------
+    >>> flat_extent(64**3, (1, 8, 8))
+    (1, 128, 128)
+    """
+    side = (voxels / FLAT) ** 0.5
+    y, x = (max(m, round(side / m) * m) for m in multiple[1:])
+    return 1, y, x
+
+
 def resolved(config: Config, voxel_size: Float3, stride: Int3) -> Config:
     """Fill the empty settings that depend on the voxel size (nm; z, y, x) and the network's stride."""
     data, model, predict = config.data, config.model, config.predict
     even = (max(2, stride[0]), max(8, stride[1]), max(8, stride[2]))
-    crop = data.crop or default_extent(voxel_size, CROP_VOXELS, even)
+    crop = data.crop or _extent(config, voxel_size, CROP_VOXELS, even)
     offsets = model.offsets or default_offsets(voxel_size)
-    tile = predict.tile or default_extent(voxel_size, TILE_VOXELS, even)
+    tile = predict.tile or _extent(config, voxel_size, TILE_VOXELS, even)
     longest = [max(abs(o[axis]) for o in offsets) for axis in range(3)]
     overlap = predict.overlap or tuple(min(t - 1, max(t // 4, 2 * e)) for t, e in zip(tile, longest, strict=True))
     return config.model_copy(
@@ -58,3 +73,7 @@ def resolved(config: Config, voxel_size: Float3, stride: Int3) -> Config:
             "predict": predict.model_copy(update={"tile": tile, "overlap": overlap}),
         }
     )
+
+
+def _extent(config: Config, voxel_size: Float3, voxels: int, multiple: Int3) -> Int3:
+    return flat_extent(voxels, multiple) if config.model.flat else default_extent(voxel_size, voxels, multiple)

@@ -71,6 +71,7 @@ FORMATS = Table(
         "hdf5": "neuropil.io.hdf5:FORMAT",
         "tiff": "neuropil.io.tiff:FORMAT",
         "images": "neuropil.io.images:FORMAT",
+        "vaa3d": "neuropil.io.vaa3d:FORMAT",
     },
 )
 
@@ -90,6 +91,18 @@ ENCODERS = Table(
         "resunet": "neuropil.models.resunet:build_encoder",
         "unetr": "neuropil.models.vit3d:build_encoder",
         "vit3d": "neuropil.models.vit3d:build_encoder",
+        "vit_inflated": "neuropil.models.vit_inflated:build_encoder",
+    },
+)
+
+#: name → `neuropil.tasks.base.Task`: what is learned, and what is made of the answer.
+TASKS = Table(
+    "task",
+    {
+        "neurons": "neuropil.tasks.neurons:TASK",
+        "mitochondria": "neuropil.tasks.mitochondria:TASK",
+        "semantic": "neuropil.tasks.semantic:TASK",
+        "trees": "neuropil.tasks.trees:TASK",
     },
 )
 
@@ -108,6 +121,20 @@ METRICS = Table(
         "rand": "neuropil.metrics.partition:rand",
         "object_voi": "neuropil.metrics.partition:object_voi",
         "erl": "neuropil.metrics.skeletal:erl",
+        "detection": "neuropil.metrics.detection:detection",
+    },
+)
+
+#: name → function ``(pair of trees) -> scores``; see `neuropil.metrics.tree_pair.TreePair`.
+TREE_METRICS = Table(
+    "tree metric",
+    {
+        "structure": "neuropil.metrics.tree:structure_distances",
+        "cable": "neuropil.metrics.tree:cable",
+        "edges": "neuropil.metrics.tree_topology:matched_edges",
+        "critical_nodes": "neuropil.metrics.tree_topology:critical_nodes",
+        "diadem": "neuropil.metrics.tree_diadem:diadem",
+        "netmets": "neuropil.metrics.tree_topology:netmets",
     },
 )
 
@@ -124,11 +151,15 @@ AUGMENTATIONS = Table(
         "intensity": "neuropil.data.augment.intensity:intensity",
         "section_intensity": "neuropil.data.augment.intensity:section_intensity",
         "low_contrast": "neuropil.data.augment.sections:low_contrast",
+        "stain_gaps": "neuropil.data.augment.staining:stain_gaps",
         "blur": "neuropil.data.augment.intensity:blur",
         "defocus": "neuropil.data.augment.sections:defocus",
         "cut_blur": "neuropil.data.augment.intensity:cut_blur",
+        "fold": "neuropil.data.augment.sections:fold",
+        "shot_noise": "neuropil.data.augment.staining:shot_noise",
         "noise": "neuropil.data.augment.intensity:noise",
         "missing": "neuropil.data.augment.sections:missing",
+        "cut_out": "neuropil.data.augment.cut_out:cut_out",
     },
 )
 
@@ -138,6 +169,7 @@ PRETEXTS = Table(
     {
         "mae": "neuropil.pretrain.mae:build",
         "decision_mim": "neuropil.pretrain.decision_mim:build",
+        "multiscale": "neuropil.pretrain.multiscale:build",
     },
 )
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +11,8 @@ from neuropil.errors import InputError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+#: How exactly the points of a three-point soma lie one radius apart.
+_ROUNDED = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,8 @@ class Skeleton:
             raise InputError("a skeleton radius that is negative, NaN or infinite", "finite radii, not negative, in nm")
         if count and (self.parent.min() < -1 or self.parent.max() >= count):
             raise InputError(f"a skeleton parent outside -1..{count - 1}", "the index of a node, or -1 for a root")
-        if (_depths(self.parent) < 0).any():
+        # parents that come first cannot run in a circle
+        if not (self.parent < np.arange(count)).all() and (depths(self.parent) < 0).any():
             raise InputError(
                 "a skeleton whose parents run in a circle",
                 "a tree or forest",
@@ -120,22 +121,23 @@ class Skeleton:
             np.concatenate(nodes), np.concatenate(radius), np.concatenate([parent, *extra]), np.concatenate(kind)
         )
 
-    def write_swc(self, path: str | os.PathLike[str]) -> None:
-        """Write the skeleton as SWC: x, y, z and radius in nm (the header says so), parents before children."""
-        order = np.argsort(_depths(self.parent), kind="stable")
-        number = np.empty(len(order) + 1, np.int64)
-        number[order] = np.arange(1, len(order) + 1)
-        number[-1] = -1  # the parent of a root
-        lines = ["# written by neuropil", "# unit: nm", "# id type x y z radius parent"]
-        for i in order:
-            z, y, x = self.nodes_nm[i]
-            lines.append(
-                f"{number[i]} {self.kind[i]} {x:.3f} {y:.3f} {z:.3f} {self.radius_nm[i]:.3f} {number[self.parent[i]]}"
-            )
-        target = Path(path)
-        partial = target.with_name(target.name + ".partial")
-        partial.write_text("\n".join(lines) + "\n")
-        partial.replace(target)
+    def three_point_somata(self) -> Ints:
+        """Nodes that are the centre of a soma written in three points, as NeuroMorpho does.
+
+        Such a soma is a ball: its second and third point lie one radius to either side of the first, whose children
+        they are, and say only how large it is.
+        """
+        soma = self.kind == 1
+        pole = np.flatnonzero((self.parent >= 0) & soma & soma[self.parent])
+        pole = pole[np.argsort(self.parent[pole], kind="stable")]
+        centre, first, times = np.unique(self.parent[pole], return_index=True, return_counts=True)
+        centre, first = centre[times == 2], first[times == 2]
+        one, other = (self.nodes_nm[pole[first + i]] - self.nodes_nm[centre] for i in (0, 1))
+        radius = self.radius_nm[centre]
+        apart = np.linalg.norm(one + other, axis=1) <= _ROUNDED * radius
+        far = np.abs(np.linalg.norm(one - other, axis=1) / 2 - radius) <= _ROUNDED * radius
+        found: Ints = centre[apart & far & (radius > 0)]
+        return found
 
     def _path_up(self, tip: int, fixed: NDArray[np.bool_]) -> Ints:
         """Nodes from the next fixed ancestor down to `tip`."""
@@ -145,7 +147,7 @@ class Skeleton:
         return np.array(path[::-1], np.int64)
 
 
-def _depths(parent: Ints) -> Ints:
+def depths(parent: Ints) -> Ints:
     """Number of ancestors of each node, -1 on or below a cycle; pointer doubling, O(N log N)."""
     ancestor, depth = parent.copy(), (parent >= 0).astype(np.int64)
     for _ in range(len(parent).bit_length()):

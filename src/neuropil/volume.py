@@ -1,7 +1,8 @@
 """`Volume`: an array that knows its voxel size, place, axes and kind; and `open_volume`, which finds one on disk.
 
 What a file says about its array travels in attributes of one name in every format: `resolution` (nm, z, y, x),
-`offset` (nm), `axes` ("zyx" or "czyx"), `kind` (image, labels, affinities, mask) and, for affinities, `offsets`.
+`offset` (nm), `axes` ("zyx" or "czyx"), `kind` (image, labels, affinities, mask, prediction) and, for affinities,
+`offsets`.
 Two conventions hold where a file is silent: three axes are z, y, x; and the kind is inferred from offsets, data type
 and name (see `inferred_kind`), which `require_kind` compares with the values. Nothing else is guessed.
 """
@@ -56,7 +57,7 @@ class Volume:
     axes
         "zyx" or "czyx".
     kind
-        image, labels, affinities or mask; inferred (see `inferred_kind`) when not stated.
+        image, labels, affinities, mask or prediction; inferred (see `inferred_kind`) when not stated.
     attrs
         Further metadata, such as the `offsets` of affinities.
     name
@@ -287,11 +288,15 @@ def open_volume(
     raise VolumeError(f"'{path}' is of no known format", "one of " + ", ".join(FORMATS))
 
 
-def as_volume(source: VolumeLike, *, kind: str | None = None) -> Volume:
-    """A volume, opened if it was given by its url."""
-    if isinstance(source, Volume):
-        return source.with_kind(kind) if kind else source
-    return open_volume(source, kind=kind)
+def as_volume(source: VolumeLike, *, kind: str | None = None, voxel_size: Float3 | None = None) -> Volume:
+    """A volume, opened if it was given by its url; `kind` and `voxel_size` (nm, z, y, x) overrule its own."""
+    if not isinstance(source, Volume):
+        return open_volume(source, voxel_size=voxel_size, kind=kind)
+    stated = kind or (source.kind if source.kind_stated else None)
+    size = voxel_size or source.voxel_size
+    if (stated, size) == (source.kind if source.kind_stated else None, source.voxel_size):
+        return source
+    return Volume(source.array, size, source.offset, source.axes, stated, attrs=source.attrs, name=source.name)
 
 
 def require_kind(volume: Volume, kind: str) -> Volume:
@@ -370,7 +375,8 @@ def _believed(stored: Stored, voxel_size: Sequence[float] | None, axes: str | No
         # other people's files describe the content in words here; that states no kind of ours
         attrs["kind_text"], said = said, None
     have = stored_axes(stored, axes, kind or said)
-    want = "czyx" if "c" in have and (stored.array.shape[have.index("c")] > 1 or "offsets" in attrs) else "zyx"
+    channels = "offsets" in attrs or said == "prediction"  # even if there is one only
+    want = "czyx" if "c" in have and (channels or stored.array.shape[have.index("c")] > 1) else "zyx"
     array = stored.array if have == want else Arranged(stored.array, have, want)
     size = stored_voxel_size(stored, have, voxel_size)
     return Volume(array, size, attrs.get("offset") or (0, 0, 0), want, kind or said, attrs=attrs, name=name)

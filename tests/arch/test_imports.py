@@ -44,43 +44,51 @@ MAY = {
     "io": CORE,
     "models": CORE,
     "post": CORE,
+    "tracing": CORE,
     "metrics": CORE,
     "data": CORE | {"io"},
     "infer": CORE | {"io"},
     "report": CORE | {"io", "metrics"},
     "pretrain": CORE | {"models", "data"},
+    "tasks": CORE | {"data", "post", "metrics"},
     # a run is validated by the segmentation score, so training stands above prediction, decoding and scoring
-    "training": CORE | {"models", "data", "pretrain", "infer", "post", "metrics"},
+    "training": CORE | {"models", "data", "pretrain", "infer", "post", "metrics", "tasks"},
     "doctor": CORE | {"infer"},
+    "treedoctor": CORE | {"io"},
     "outputs": CORE | {"io", "training"},
-    "decoding": CORE | {"data", "infer", "models", "training", "outputs"},
+    "decoding": CORE | {"data", "infer", "models", "training", "outputs", "tasks"},
+    "jobs": CORE | {"io", "infer", "post", "training", "outputs", "decoding"},
     "studies": CORE | {"training"},
     "pages": CORE | {"report", "training"},
-    "inputs": CORE | {"training"},
+    "inputs": CORE | {"training", "tasks"},
     "api": CORE
     | {
         "io",
         "models",
         "post",
+        "tracing",
         "metrics",
         "data",
         "infer",
         "report",
         "training",
         "doctor",
+        "treedoctor",
         "demo",
         "outputs",
         "pages",
         "decoding",
         "inputs",
         "studies",
+        "tasks",
+        "jobs",
     },
     "demo": CORE | {"api", "io", "report", "synth"},
     "cli": {"api", "errors", "geometry"},
     "__init__": CORE | {"api", "training"},
 }
 #: Rooms that must not import torch, even indirectly.
-WITHOUT_TORCH = ("io", "post", "metrics", "report", "synth", *CORE)
+WITHOUT_TORCH = ("io", "post", "tracing", "metrics", "report", "synth", *CORE)
 
 
 def _room(path: Path) -> str:

@@ -93,6 +93,8 @@ def test_errors_never_improve_a_score_and_worsen_some(case, pred):
     assert min(change.values()) < -1e-6
 
 
+#: metrics of found and missed objects, which a split moves as much as a merge.
+BLIND = {"detection"}
 #: what only splits, and what only merges, may move.
 SPLIT_ONLY, MERGE_ONLY = {"voi_split", "rand_recall", "erl_splits"}, {"voi_merge", "rand_precision", "erl_merges"}
 
@@ -103,6 +105,8 @@ SPLIT_ONLY, MERGE_ONLY = {"voi_split", "rand_recall", "erl_splits"}, {"voi_merge
     ids=["split", "merge"],
 )
 def test_splits_are_not_mistaken_for_merges(case, pred, moves, stays):
+    if case[0] in BLIND:
+        pytest.skip("does not tell splits from merges")
     perfect, got = score(case, TRUTH), score(case, pred)
     assert moves & set(got)
     for key in moves & set(got):

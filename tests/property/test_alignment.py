@@ -8,7 +8,7 @@ from neuropil.affinities import NEAREST
 from neuropil.config import AugmentConfig, DataConfig
 from neuropil.data.augment import apply, draw
 from neuropil.data.sampling import Sampler, prepare
-from neuropil.data.targets import context_for
+from neuropil.data.targets import AffinityTargets, context_for
 from neuropil.volume import Volume
 
 LONG = (*NEAREST, (0, -4, 0), (0, 0, 5), (-2, 1, -3))
@@ -64,7 +64,8 @@ def test_affinities_point_the_right_way_after_flips(seed, voxel_size, context):
     moves = AugmentConfig(elastic=0, slip=0, shift=0, **GEOMETRY_ONLY)
     config = DataConfig(augment=moves, normalise="uint8", label_context=context, min_labelled=0)
     pair = (Volume(ids, voxel_size, kind="image"), Volume(ids.astype(np.uint64), voxel_size, kind="labels"))
-    sample = Sampler(prepare([pair], config), (8, 10, 10), LONG, config, seed)(seed)
+    targets = AffinityTargets.of(LONG, config, voxel_size)
+    sample = Sampler(prepare([pair], config), (8, 10, 10), targets, config, seed)(seed)
     seen = np.round(sample["image"][0] * 255).astype(int)
     for c, (dz, dy, dx) in enumerate(LONG):
         for z, y, x in np.ndindex(seen.shape):
@@ -83,7 +84,7 @@ def test_no_known_edge_lies_outside_the_labels(config, voxel_size, seed, widen):
     ids = np.full((12, 14, 14), 3, np.uint8)
     data = DataConfig(augment=config, normalise="uint8", widen_border=widen)
     pair = (Volume(ids, voxel_size, kind="image"), Volume(ids.astype(np.uint64), voxel_size, kind="labels"))
-    sampler = Sampler(prepare([pair], data), ids.shape, LONG, data, seed)
+    sampler = Sampler(prepare([pair], data), ids.shape, AffinityTargets.of(LONG, data, voxel_size), data, seed)
     sample = sampler(seed)
     assert np.isfinite(sample["image"]).all()
     known = sample["valid"].astype(bool)

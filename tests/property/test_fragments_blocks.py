@@ -58,3 +58,14 @@ def test_the_cases_are_not_trivial(name):
     assert 1 < (codes == ascent.SELF).sum() < codes.size / 4
     if name == "isotropic":
         assert WHOLE[name].core_ZYX.any()
+
+
+@pytest.mark.parametrize("name", CASES)
+@settings(max_examples=10, deadline=None)
+@given(block=blocks())
+def test_chosen_voxels_get_the_links_of_all(name, block):
+    voxel, config = CASES[name]
+    inner = tuple(slice(a, b) for a, b in block)
+    part = fragments.links(EDGES, voxel, config, inner)
+    np.testing.assert_array_equal(part.code_ZYX, WHOLE[name].code_ZYX[inner])
+    np.testing.assert_array_equal(part.core_ZYX, WHOLE[name].core_ZYX[inner])

@@ -62,20 +62,22 @@ def test_forest_lone_node_and_empty_skeleton():
     assert len(empty.resampled(1.0).nodes_nm) == 0
 
 
-def test_swc_states_its_unit_and_lists_parents_first(fork, tmp_path):
-    path = tmp_path / "fork.swc"
-    fork.write_swc(path)
-    text = path.read_text().splitlines()
-    assert "# unit: nm" in text
-    rows = [line.split() for line in text if not line.startswith("#")]
-    numbers = [int(r[0]) for r in rows]
-    assert sorted(numbers) == [1, 2, 3, 4, 5]
-    for i, row in enumerate(rows):
-        assert row[6] == "-1" or int(row[6]) in numbers[:i]
-    assert [float(v) for v in rows[0][1:6]] == [1, 0, 0, 0, 5]
-    tip = next(r for r in rows if float(r[2 + 1]) == 60)  # columns: id type x y z radius parent
-    assert [float(v) for v in tip[1:6]] == [3, 0, 60, 100, 1]
-    assert list(tmp_path.iterdir()) == [path]
+def ball(*, poles=((0, 5, 0), (0, -5, 0)), radius=5.0, kind=1):
+    nodes = [[0, 0, 0], *poles, [9, 0, 0]]
+    return make(nodes, [-1, 0, 0, 0], radius=[radius, radius, radius, 1], kind=[1, 1, kind, 3])
+
+
+def test_a_soma_of_three_points_is_known_by_its_poles():
+    assert ball().three_point_somata().tolist() == [0]
+    assert ball(poles=((0, 4.99, 0), (0, -5.01, 0))).three_point_somata().tolist() == [0]
+    for other in (
+        ball(poles=((0, 5, 0), (0, 5, 0))),
+        ball(poles=((0, 8, 0), (0, -8, 0))),
+        ball(kind=2),
+        ball(radius=0.0, poles=((0, 0, 0), (0, 0, 0))),
+        make(np.empty((0, 3)), []),
+    ):
+        assert other.three_point_somata().tolist() == []
 
 
 @pytest.mark.parametrize("parent", [[1, 2, 0], [-1, 1, 0], [1, 0, 1]])

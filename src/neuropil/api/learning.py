@@ -68,7 +68,8 @@ def train(
     Parameters
     ----------
     image, labels
-        Volumes in pairs; one, or several. With `resume` they may be empty: the run knows its volumes.
+        Volumes in pairs; one, or several. What labels are says the recipe's task. With `resume` they may be empty: the
+        run knows its volumes.
     out
         The run directory.
     recipe
@@ -92,7 +93,7 @@ def train(
     from neuropil.training.fit import fit
 
     run, config = settled(out, recipe, said_length(set, budget, steps), resume=resume)
-    pairs = training_pairs(image, labels, voxel_size, resumed=run)
+    pairs = training_pairs(image, labels, voxel_size, resumed=run, config=config)
     trained = fit(pairs, config, out, init=None if init is None else str(init), resume=resume)
     note_edge(trained)
     return trained

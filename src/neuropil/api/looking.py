@@ -10,16 +10,21 @@ from typing import TYPE_CHECKING, Any
 from neuropil.affinities import Affinities
 from neuropil.errors import ConfigError, InputError
 from neuropil.geometry import Float3
-from neuropil.inputs import RunLike, opened, opened_affinities, opened_run
+from neuropil.inputs import RunLike, opened, opened_prediction, opened_run
 from neuropil.outputs import require_page
-from neuropil.volume import VolumeLike, require_kind
+from neuropil.volume import Volume, VolumeLike, require_kind
 
 if TYPE_CHECKING:
     from neuropil.training.checkpoint import Run
 
+#: what `evaluate` can score of two label volumes.
+LABEL_TASKS = ("neurons", "mitochondria", "semantic")
 
-def info(volume: VolumeLike, *, voxel_size: Float3 | None = None) -> dict[str, Any]:
+
+def info(volume: VolumeLike, *, voxel_size: Float3 | None = None, units: str | None = None) -> dict[str, Any]:
     """Describe a volume: shape, axes, dtype, voxel size (nm), kind, chunking, value range; for labels, their objects.
+
+    Of a tree (an SWC file): nodes, roots, length, extent, branch points, tips, and what is odd about the file.
 
     Parameters
     ----------
@@ -27,9 +32,14 @@ def info(volume: VolumeLike, *, voxel_size: Float3 | None = None) -> dict[str, A
         A `Volume`, or where one lies: "file.h5:dataset", "x.zarr", "a.tif", a folder of sections.
     voxel_size
         nm, z, y, x; overrides what the file says.
+    units
+        Of a tree: "um", "nm" or "voxel", where the file does not say.
     """
+    from neuropil.api.trees import is_tree, tree_info
     from neuropil.io.describe import describe
 
+    if is_tree(volume):
+        return tree_info(volume, units=units, voxel_size=voxel_size)
     return describe(opened(volume, voxel_size))
 
 
@@ -40,7 +50,9 @@ def evaluate(
     skeletons: str | os.PathLike[str] | None = None,
     task: str = "neurons",
     ignore_border_nm: float | None = None,
-    convention: str = "neuropil",
+    convention: str | None = None,
+    tolerance: float | None = None,
+    units: str | None = None,
     voxel_size: Float3 | None = None,
     report: str | os.PathLike[str] | None = None,
     image: VolumeLike | None = None,
@@ -50,40 +62,75 @@ def evaluate(
     Parameters
     ----------
     pred, truth
-        Label volumes.
+        Label volumes; for trees SWC files, for masks volumes that are 0 outside.
     skeletons
-        A graph of true skeletons (see `neuropil.io.skeletons`): expected run length, and its share of the best one.
+        True skeletons, an SWC file, a folder of them, or a graph (see `neuropil.io.skeletons`): expected run length,
+        and its share of the best one.
     task
-        "neurons": VOI split and merge (bits), adapted Rand error, CREMI score, object counts.
+        "neurons": VOI split and merge (bits), adapted Rand error, CREMI score, object counts. "mitochondria" (any
+        instances): precision, recall, F1, PQ, accuracy, AP at IoU 0.5 and 0.75. "semantic": Dice and IoU. "trees":
+        distances and topology of a traced tree. "morphology": features of one. "masks": overlap and topology.
     ignore_border_nm
         Leave out voxels this near to a truth border, in the section.
     convention
-        How background and unassigned voxels count; one of `neuropil.metrics.partition.CONVENTIONS`.
+        How background and unassigned voxels count; one of `neuropil.metrics.partition.CONVENTIONS`. For trees whose
+        distances: one of `neuropil.metrics.tree.CONVENTIONS`.
+    tolerance
+        Of trees: steps (mostly voxels) from which cable counts as apart.
+    units
+        Of trees: "um", "nm" or "voxel".
     report, image
         Also write a page about it, over the image if there is one.
     """
-    from neuropil.io.skeletons import read_skeletons
-    from neuropil.metrics.evaluate import evaluate_skeletons, evaluate_volumes
+    from neuropil.api.trees import TREE_TASKS, evaluate_task
 
-    if task != "neurons":
-        raise ConfigError(f"task '{task}'", "neurons")
+    if task in TREE_TASKS:
+        words = {"convention": convention, "tolerance": tolerance}
+        return evaluate_task(task, pred, truth, words, units=units, voxel_size=voxel_size, image=image, report=report)
+    if task not in LABEL_TASKS:
+        raise ConfigError(f"task '{task}'", "one of " + ", ".join((*LABEL_TASKS, *TREE_TASKS)))
     if truth is None and skeletons is None:
         raise InputError("nothing to compare with", "a truth, or --skeletons")
-    predicted = require_kind(opened(pred, voxel_size), "labels")
-    true = None if truth is None else require_kind(opened(truth, voxel_size), "labels")
-    trees = [] if skeletons is None else read_skeletons(skeletons)
+    predicted = _labelled(opened(pred, voxel_size), task)
+    true = None if truth is None else _labelled(opened(truth, voxel_size), task)
+    runs = {} if skeletons is None else _run_length(predicted, skeletons)
     found: dict[str, Any] = {"task": task}
     if true is not None:
-        found |= {"convention": convention, "ignore_border_nm": ignore_border_nm or 0}
-        found |= evaluate_volumes(
-            true, predicted, ignore_border_nm=ignore_border_nm, convention=convention, block_shape=(128, 512, 512)
-        )
-    if trees:
-        found |= evaluate_skeletons(predicted, trees, merge_tolerance_nm=0.0)
+        found |= _label_scores(true, predicted, task, ignore_border_nm, convention or "neuropil")
+    found |= runs
     if report is not None:
         shown = None if image is None else opened(image, voxel_size)
         write_page([], report, image=shown, segmentation=predicted, truth=true, scores=found)
     return found
+
+
+def _run_length(predicted: Volume, skeletons: str | os.PathLike[str]) -> dict[str, Any]:
+    from neuropil.io.skeletons import read_skeletons
+    from neuropil.metrics.evaluate import evaluate_skeletons
+
+    trees = read_skeletons(skeletons, voxel_size=predicted.voxel_size)
+    return evaluate_skeletons(predicted, trees, merge_tolerance_nm=0.0) if trees else {}
+
+
+def _labelled(volume: Volume, task: str) -> Volume:
+    mask = task == "semantic" and volume.kind == "mask"
+    return volume.with_kind("labels") if mask else require_kind(volume, "labels")
+
+
+def _label_scores(
+    true: Volume, predicted: Volume, task: str, ignore_border_nm: float | None, convention: str
+) -> dict[str, Any]:
+    from neuropil.metrics.detection import evaluate_detection, evaluate_semantic
+    from neuropil.metrics.evaluate import evaluate_volumes
+
+    how: dict[str, Any] = {"ignore_border_nm": ignore_border_nm, "block_shape": (128, 512, 512)}
+    if task == "neurons":
+        said = {"convention": convention, "ignore_border_nm": ignore_border_nm or 0}
+        return said | evaluate_volumes(true, predicted, convention=convention, **how)
+    if convention != "neuropil":
+        raise ConfigError(f"convention '{convention}' for task '{task}'", "none: conventions are for neurons")
+    score = evaluate_detection if task == "mitochondria" else evaluate_semantic
+    return {"ignore_border_nm": ignore_border_nm or 0} | score(true, predicted, **how)
 
 
 def report(
@@ -109,9 +156,13 @@ def report(
         name: None if volume is None else opened(volume, voxel_size)
         for name, volume in (("image", image), ("segmentation", segmentation), ("truth", truth))
     }
-    scores = evaluate(shown["segmentation"], shown["truth"]) if shown["segmentation"] and shown["truth"] else {}
-    held = None if affinities is None else opened_affinities(affinities, voxel_size)
-    return write_page([opened_run(run) for run in runs], out, **shown, affinities=held, scores=scores)
+    trained = [opened_run(run) for run in runs]
+    task = trained[-1].task if trained and trained[-1].task in LABEL_TASKS else "neurons"
+    pred, true = shown["segmentation"], shown["truth"]
+    scores = evaluate(pred, true, task=task) if pred is not None and true is not None else {}
+    held, offsets = (None, ()) if affinities is None else opened_prediction(affinities, voxel_size)
+    evidence = Affinities(held, offsets) if held is not None and offsets else held
+    return write_page(trained, out, **shown, affinities=evidence, scores=scores)
 
 
 def write_page(runs: Sequence[Run], out: str | os.PathLike[str], **shown: Any) -> Path:

@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neuropil.affinities import Affinities
+from neuropil.affinities import Affinities, Offsets
 from neuropil.api.looking import write_page
-from neuropil.decoding import decoder, decoding, new_affinities, note_collapse, predicted, prediction, stored_decoding
-from neuropil.geometry import Float3
-from neuropil.inputs import RunLike, opened, opened_affinities, opened_run
-from neuropil.outputs import Stopwatch, provenance, require_free, write_labels
+from neuropil.config import Config
+from neuropil.decoding import (
+    decoder,
+    decoding,
+    new_affinities,
+    note_collapse,
+    note_nothing,
+    predicted,
+    prediction,
+    stored_decoding,
+    thresholded,
+)
+from neuropil.errors import InputError
+from neuropil.geometry import Float3, Int3
+from neuropil.inputs import RunLike, opened, opened_prediction, opened_run
+from neuropil.outputs import Stopwatch, provenance, require_free, require_name, write_labels
+from neuropil.tasks.base import task_named
 from neuropil.volume import Volume, VolumeLike, open_volume, require_kind
+
+if TYPE_CHECKING:
+    from neuropil.jobs.job import Job
+    from neuropil.training.checkpoint import Run
 
 
 def predict(
@@ -25,8 +43,8 @@ def predict(
     voxel_size: Float3 | None = None,
     set: Sequence[str] = (),
     overwrite: bool = False,
-) -> Affinities:
-    """Predict the affinities of a volume, tile by tile in bounded memory.
+) -> Affinities | Volume:
+    """Predict what a run has learned, affinities for instance, of a volume, tile by tile in bounded memory.
 
     Parameters
     ----------
@@ -37,12 +55,13 @@ def predict(
     out
         OME-Zarr to write; in memory when empty. It carries the run's calibrated decoding, for `segment`.
     set
-        Settings under `predict.` and `segment.`; all others belong to training.
+        Settings under `predict.`, and `segment.` or `instances.`; all others belong to training.
 
     Returns
     -------
-    Affinities
-        uint8, 255 = surely one object, with their offsets.
+    Affinities or Volume
+        Of neurons, affinities: uint8, 255 = surely one object, with their offsets. Of another task, a volume "czyx" of
+        kind "prediction" with the names of its channels (`channels`) and of the task (`task`) among its attributes.
     """
     trained = opened_run(run)
     image = require_kind(opened(volume, voxel_size), "image")
@@ -52,16 +71,20 @@ def predict(
     if out is not None:
         with new_affinities(out, job, image, trained, overwrite=overwrite) as target:
             predicted(job, image, trained, target)
-        return Affinities(open_volume(os.fspath(out)), trained.offsets)
+        return _as_made(open_volume(os.fspath(out)), trained)
     result = predicted(job, image, trained, None)
     assert isinstance(result, np.ndarray)
-    name = f"affinities of {image.name}"
-    held = Volume(result, image.voxel_size, image.offset, "czyx", "affinities", attrs=job.attrs, name=name)
-    return Affinities(held, trained.offsets)
+    kind = task_named(trained.task).kind
+    name = f"{kind} of {image.name}"
+    return _as_made(Volume(result, image.voxel_size, image.offset, "czyx", kind, attrs=job.attrs, name=name), trained)
+
+
+def _as_made(predicted: Volume, run: Run) -> Affinities | Volume:
+    return Affinities(predicted, run.offsets) if run.offsets else predicted
 
 
 def segment(
-    source: RunLike | VolumeLike | Affinities,
+    source: RunLike | VolumeLike | Affinities | None = None,
     volume: VolumeLike | None = None,
     out: str | os.PathLike[str] | None = None,
     *,
@@ -69,52 +92,180 @@ def segment(
     set: Sequence[str] = (),
     overwrite: bool = False,
     report: str | os.PathLike[str] | None = None,
+    threshold: float | None = None,
+    from_graph: str | os.PathLike[str] | None = None,
+    block: Int3 | None = None,
+    memory: str | None = None,
+    workers: int | None = None,
+    dask: str | None = None,
+    shard: str | None = None,
 ) -> Volume:
-    """Segment a volume into neurons: `segment(run, volume)` predicts first, `segment(affinities)` does not.
+    """Segment a volume into neurons, or whatever a run has learned.
 
-    Both give the same labels: affinities carry the decoding that their run calibrated.
+    `segment(run, volume)` predicts first, `segment(affinities)` does not. Both give the same labels: predictions carry
+    the decoding that their run calibrated. Large volumes are worked in blocks, with the same labels, bit for bit;
+    interrupted work goes on where it was when the same is asked for again.
 
     Parameters
     ----------
-    source
-        A run directory, or affinities (a volume with `offsets`).
-    volume
-        The image, when `source` is a run.
+    source, volume
+        A run directory and the image; or what `predict` made: affinities (a volume with `offsets`), or another
+        prediction.
     out
         OME-Zarr to write, with a pyramid; in memory when empty.
-    set
-        Settings, for example "segment.threshold=0.4".
+    set, threshold
+        Settings, for example "segment.threshold=0.4", for which `threshold` is short.
     report
         Also write a page about it.
+    from_graph
+        Instead of a source, a segmentation made in blocks: its graph is cut at another threshold.
+    block, memory, workers, dask
+        Short for settings of `jobs`: voxels of a block, what all workers may use ("4GB"), and who does the work.
+    shard
+        "i/n": this run does its share of the tasks, others do theirs.
 
     Returns
     -------
     Volume
         uint64 labels, 0 = background, ids 1..n in order of first voxel.
     """
-    watch = Stopwatch()
-    if volume is not None:
-        run, image = opened_run(source), require_kind(opened(volume, voxel_size), "image")
-        inputs: list[Any] = [image.name, run.path]
-        decoder(decoding(run.config, run.calibration, set).segment)
-    else:
-        run, image = None, None
-        affinities = opened_affinities(source, voxel_size)
-        inputs = [affinities.volume.name]
-    if out is not None:
-        require_free(out, inputs, overwrite=overwrite)
-    if run is not None and image is not None:
-        affinities = predict(run, image, set=set)
-        watch.lap("predict", image.box.size)
-    held = affinities.volume
-    config = stored_decoding(held, set)
-    labels = decoder(config.segment)(held.read(held.box), affinities.offsets, held.voxel_size, config.segment)
-    note_collapse(int(labels.max(initial=0)), config.segment)
-    watch.lap("segment", held.box.size)
-    result = Volume(labels, held.voxel_size, held.offset, "zyx", "labels", attrs={"timings": watch.laps})
-    if out is not None:
-        origin = provenance(config, held, run)
-        result = write_labels(result, out, {"timings": watch.laps, "provenance": origin}, overwrite=overwrite)
+    from neuropil.jobs.begin import said
+
+    words = [*set, *said(threshold=threshold, block=block, memory=memory, workers=workers, dask=dask)]
+    if from_graph is not None:
+        return _cut_again(from_graph, source, out, words, shard=shard, overwrite=overwrite)
+    given = _given(source, volume, voxel_size, words)
+    result, shown = _segmented(given, out, words, shard=shard, overwrite=overwrite)
     if report is not None:
-        write_page([run] if run else [], report, image=image, segmentation=result, affinities=affinities)
+        runs, affinities = (
+            [given.run] if given.run else [],
+            Affinities(shown, given.offsets) if given.offsets else shown,
+        )
+        write_page(runs, report, image=given.image, segmentation=result, affinities=affinities)
     return result
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What to segment: a run with an image, or a prediction; and how."""
+
+    run: Run | None
+    like: Volume
+    offsets: Offsets
+    config: Config
+
+    @property
+    def image(self) -> Volume | None:
+        return None if self.run is None else self.like
+
+    @property
+    def inputs(self) -> list[Any]:
+        return [self.like.name, *([] if self.run is None else [self.run.path])]
+
+
+def _given(source: Any, volume: VolumeLike | None, voxel_size: Float3 | None, words: Sequence[str]) -> _Given:
+    if source is None:
+        raise InputError("nothing to segment", "a run and a volume, a prediction, or --from-graph")
+    if volume is None:
+        held, offsets = opened_prediction(source, voxel_size)
+        return _Given(None, held, offsets, stored_decoding(held, words))
+    run, image = opened_run(source), require_kind(opened(volume, voxel_size), "image")
+    config = decoding(run.config, run.calibration, words)
+    decoder(config.segment)
+    return _Given(run, image, run.offsets, config)
+
+
+def _segmented(
+    given: _Given, out: Any, words: Sequence[str], *, shard: str | None, overwrite: bool
+) -> tuple[Volume, Volume]:
+    """The labels, made in one go or in blocks, and the prediction that they were made from."""
+    from neuropil.jobs.begin import in_blocks
+    from neuropil.jobs.job import AFFINITIES, folder_of
+
+    jobs = given.config.jobs
+    asked = jobs.block is not None or jobs.workers > 1 or jobs.dask is not None or shard is not None
+    if not in_blocks(given.like, given.offsets, given.config, out, asked=asked):
+        return _whole(given, out, words, overwrite=overwrite)
+    result = _in_blocks(given, out, words, shard=shard, overwrite=overwrite)
+    return result, given.like if given.run is None else open_volume(folder_of(out) / AFFINITIES)
+
+
+def _whole(given: _Given, out: Any, words: Sequence[str], *, overwrite: bool) -> tuple[Volume, Volume]:
+    """The labels of a volume that fits into memory, and the prediction they were made from."""
+    watch = Stopwatch()
+    if out is not None:
+        require_free(out, given.inputs, overwrite=overwrite)
+    held, offsets, config = given.like, given.offsets, given.config
+    if given.run is not None:
+        held, offsets = opened_prediction(predict(given.run, given.like, set=words), None)
+        config = stored_decoding(held, words)
+        watch.lap("predict", held.box.size)
+    labels = task_named(config.task).decode(held.read(held.box), offsets, held.voxel_size, config)
+    if offsets:
+        note_collapse(int(labels.max(initial=0)), config.segment)
+    elif not labels.any():
+        note_nothing(config)
+    watch.lap("segment", held.box.size)
+    attrs: dict[str, Any] = {"timings": watch.laps, "objects": int(labels.max(initial=0))}
+    result = Volume(labels, held.voxel_size, held.offset, "zyx", "labels", attrs=attrs)
+    if out is not None:
+        attrs["provenance"] = provenance(config, held, given.run)
+        result = write_labels(result, out, attrs, overwrite=overwrite)
+    return result, held
+
+
+def _in_blocks(given: _Given, out: Any, words: Sequence[str], *, shard: str | None, overwrite: bool) -> Volume:
+    """The labels of a large volume, made in blocks."""
+    from neuropil.jobs.begin import from_affinities, from_run
+
+    require_name(out, given.inputs)
+    config = thresholded(given.config, given.like.name)
+    if given.run is None:
+        job, plan = from_affinities(given.like, given.offsets, config, out)
+    else:
+        job, plan = from_run(given.run, given.like, config, words, out)
+    return _done(job, plan, config, provenance(config, given.like, given.run), shard=shard, overwrite=overwrite)
+
+
+def _cut_again(
+    graph: Any, source: Any, out: Any, words: Sequence[str], *, shard: str | None, overwrite: bool
+) -> Volume:
+    """The labels of a segmentation in blocks at another threshold."""
+    if source is not None or out is None:
+        raise InputError(
+            "--from-graph", "--out, and no other source", "neuropil segment --from-graph OUT --out NEW.zarr"
+        )
+    from neuropil.jobs.begin import from_graph
+
+    require_name(out, [graph])
+    job, plan, config = from_graph(graph, words, out)
+    return _done(job, plan, config, provenance(config, job.like, None), shard=shard, overwrite=overwrite)
+
+
+def _done(
+    job: Job, plan: dict[str, Any], config: Config, origin: dict[str, Any], *, shard: str | None, overwrite: bool
+) -> Volume:
+    from neuropil.jobs.run import Shard, run_job
+
+    part = None if shard is None else Shard.parsed(shard)
+    result = run_job(job, plan, config.jobs, shard=part, overwrite=overwrite, attrs={"provenance": origin})
+    note_collapse(int(result.attrs.get("objects", 0)), config.segment)
+    return result
+
+
+def status(out: str | os.PathLike[str]) -> dict[str, Any]:
+    """How far a segmentation in blocks is.
+
+    Parameters
+    ----------
+    out
+        The output that was asked for, or the folder beside it.
+
+    Returns
+    -------
+    dict
+        `stages`: tasks done, running, failed (with errors) and missing of each; `missing`: those not done, of all.
+    """
+    from neuropil.jobs.run import state_of
+
+    return state_of(out)

@@ -9,8 +9,10 @@ from typing import Any
 from neuropil.api.learning import pretrain, train
 from neuropil.api.looking import evaluate
 from neuropil.api.segmenting import segment
-from neuropil.errors import ConfigError
-from neuropil.inputs import seconds
+from neuropil.errors import ConfigError, InputError
+from neuropil.geometry import Float3
+from neuropil.inputs import opened, seconds
+from neuropil.volume import VolumeLike
 
 
 def bench(
@@ -38,20 +40,53 @@ def bench(
     return run_study(read_design(design), out, verbs, shard=shard)
 
 
-def doctor() -> dict[str, Any]:
-    """Say what this installation has: versions, devices, memory, optional parts, and how to get what is missing."""
-    from neuropil.doctor import examine
+def doctor(
+    tree: str | os.PathLike[str] | None = None,
+    *,
+    image: VolumeLike | None = None,
+    units: str | None = None,
+    voxel_size: Float3 | None = None,
+    out: str | os.PathLike[str] | None = None,
+) -> dict[str, Any]:
+    """Say what this installation has and how to get what is missing; with a tree, what is wrong with that.
 
-    return examine()
+    Parameters
+    ----------
+    tree
+        An SWC file: everything odd about it is listed.
+    image
+        The image of the tree. Shifts, mirrored or exchanged axes and wrong units are found by the grey values at its
+        nodes, and the fix is named.
+    units
+        "um", "voxel" or "nm", where the file does not state them; with an image they may be left to that.
+    voxel_size
+        nm, z, y, x; of the image, or of a tree in voxels.
+    out
+        A new SWC file for the tree as it should be: sorted, in um, and saying so.
+    """
+    if tree is None:
+        if any(given is not None for given in (image, units, voxel_size, out)):
+            raise InputError("no tree to examine", "neuropil doctor TREE.swc --image IMAGE")
+        from neuropil.doctor import examine
+
+        return examine()
+    from neuropil.treedoctor import examine_tree
+
+    shown = None if image is None else opened(image, voxel_size)
+    return examine_tree(tree, shown, units=units, voxel_size=voxel_size, out=out)
 
 
-def demo(out: str | os.PathLike[str] = "demo", *, budget: float | str = 270.0, seed: int = 0) -> dict[str, Any]:
+def demo(
+    out: str | os.PathLike[str] = "demo", *, lm: bool = False, budget: float | str = 270.0, seed: int = 0
+) -> dict[str, Any]:
     """The main job on a phantom: make tissue, train, segment an unseen volume, score it, and write a report.
 
     Parameters
     ----------
     out
         A new folder.
+    lm
+        Light microscopy instead: make a stack with a neuron, trace it, score the tree, and write a report.
     budget
         Training time, in seconds or as "4m".
 
@@ -60,6 +95,8 @@ def demo(out: str | os.PathLike[str] = "demo", *, budget: float | str = 270.0, s
     dict
         The scores, and "report": where the page lies.
     """
-    from neuropil.demo import run_demo
+    from neuropil.demo import run_demo, run_lm_demo
 
+    if lm:
+        return run_lm_demo(Path(out), seed=seed)
     return run_demo(Path(out), budget=seconds(budget), seed=seed)

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 import typer
 
+from neuropil.cli.inflating import inflate
 from neuropil.cli.learning import pretrain, train
 from neuropil.cli.looking import evaluate, info, report
-from neuropil.cli.segmenting import predict, segment
+from neuropil.cli.segmenting import predict, segment, status
+from neuropil.cli.tracing import trace
 from neuropil.cli.trying import bench, demo, doctor
 from neuropil.errors import NeuropilError
 
@@ -23,7 +25,7 @@ app = typer.Typer(
 )
 
 #: In the order in which they are met: a volume is read, learned from, segmented, looked at.
-for _command in (info, pretrain, train, predict, segment, evaluate, report, bench, doctor, demo):
+for _command in (info, inflate, pretrain, train, predict, segment, status, trace, evaluate, report, bench, doctor, demo):
     app.command()(_command)
 
 

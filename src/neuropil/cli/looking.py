@@ -7,33 +7,45 @@ from typing import Annotated
 
 import typer
 
-from neuropil.cli.options import Json, VoxelSize, show, voxel_size_of
+from neuropil.cli.options import Json, Units, VoxelSize, show, voxel_size_of
 
 
-def info(volume: str, voxel_size: VoxelSize = None, json: Json = False) -> None:
-    """Describe a volume: shape, axes, type, voxel size, kind, chunking, values; for labels, their objects."""
+def info(volume: str, voxel_size: VoxelSize = None, units: Units = None, json: Json = False) -> None:
+    """Describe a volume: shape, axes, type, voxel size, kind, values; for labels, their objects; or an SWC tree."""
     from neuropil import api
 
-    show(api.info(volume, voxel_size=voxel_size_of(voxel_size)), json)
+    show(api.info(volume, voxel_size=voxel_size_of(voxel_size), units=units), json)
 
 
 def evaluate(
     pred: str,
     truth: Annotated[str | None, typer.Argument(help="True labels.")] = None,
     skeletons: Annotated[
-        Path | None, typer.Option("--skeletons", help="True skeletons (.npz graph): expected run length.")
+        Path | None, typer.Option("--skeletons", help="True skeletons (.swc, folder, .npz graph): run length.")
     ] = None,
-    task: Annotated[str, typer.Option("--task", help="What was segmented.")] = "neurons",
+    task: Annotated[
+        str, typer.Option("--task", help="neurons, mitochondria, semantic, masks; trees, morphology (SWC).")
+    ] = "neurons",
     ignore_border_nm: Annotated[
         float | None, typer.Option("--ignore-border-nm", help="Leave out voxels this near to a truth border.")
     ] = None,
-    convention: Annotated[str, typer.Option("--convention", help="How background counts.")] = "neuropil",
+    convention: Annotated[
+        str | None, typer.Option("--convention", help="How background counts; of trees, whose distances.")
+    ] = None,
+    tolerance: Annotated[
+        float | None, typer.Option("--tolerance", help="Of trees: steps (voxels) from which cable is apart.")
+    ] = None,
+    units: Units = None,
     voxel_size: VoxelSize = None,
     report: Annotated[Path | None, typer.Option("--report", help="Also write a report page.")] = None,
     image: Annotated[str | None, typer.Option("--image", help="The image, for the report.")] = None,
     json: Json = False,
 ) -> None:
-    """Score a segmentation: VOI, ARAND, CREMI score and counts against true labels; run length on true skeletons."""
+    """Score a segmentation: VOI, ARAND, CREMI score and counts against true labels; run length on true skeletons.
+
+    With --task trees, a traced SWC tree against a true one; with morphology, the shape of one tree; with masks, overlap
+    and topology of thin structures.
+    """
     from neuropil import api
 
     size = voxel_size_of(voxel_size)
@@ -44,6 +56,8 @@ def evaluate(
         task=task,
         ignore_border_nm=ignore_border_nm,
         convention=convention,
+        tolerance=tolerance,
+        units=units,
         voxel_size=size,
         report=report,
         image=image,

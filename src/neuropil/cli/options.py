@@ -22,6 +22,9 @@ _LONGEST = 400
 VoxelSize = Annotated[
     str | None, typer.Option("--voxel-size", metavar="Z,Y,X", help="Voxel size in nm; overrides the metadata.")
 ]
+Units = Annotated[
+    str | None, typer.Option("--units", metavar="UNIT", help="Unit of SWC files that do not say: um, nm or voxel.")
+]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting, e.g. train.steps=100.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
@@ -35,6 +38,17 @@ def voxel_size_of(text: str | None) -> Float3 | None:
         z, y, x = (float(part) for part in text.split(","))
     except ValueError:
         raise InputError(f"--voxel-size {text}", "three numbers z,y,x in nm, for example 40,4,4") from None
+    return z, y, x
+
+
+def block_of(text: str | None) -> tuple[int, int, int] | None:
+    """Three whole numbers from "z,y,x"."""
+    if text is None:
+        return None
+    try:
+        z, y, x = (int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"--block {text}", "three whole numbers z,y,x of voxels, for example 256,256,256") from None
     return z, y, x
 
 
@@ -79,3 +93,18 @@ def show(found: dict[str, Any], json: bool) -> None:
         text = f"{value:.4f}" if isinstance(value, float) else str(value)
         table.add_row(key, text if len(text) <= _LONGEST else f"{text[:_LONGEST]} … (all of it: --json)")
     Console().print(table)
+
+
+def show_stages(stages: list[dict[str, Any]]) -> None:
+    """Print how far each stage is, and what failed."""
+    from rich.console import Console
+    from rich.table import Table
+
+    columns = ("stage", "tasks", "done", "running", "failed", "missing")
+    table = Table(*columns, box=None, pad_edge=False)
+    for stage in stages:
+        table.add_row(*(str(stage[c]) for c in columns))
+    Console().print(table)
+    for stage in stages:
+        for number, error in stage["errors"].items():
+            print(f"{stage['stage']} {number} failed: {error}")

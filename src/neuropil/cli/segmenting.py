@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from neuropil.cli.options import Json, Overwrite, Set, VoxelSize, hint, kept, show, voxel_size_of
+from neuropil.cli.options import (
+    Json,
+    Overwrite,
+    Set,
+    VoxelSize,
+    block_of,
+    hint,
+    kept,
+    show,
+    show_stages,
+    voxel_size_of,
+)
 
 
 def predict(
@@ -19,26 +30,43 @@ def predict(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Predict the affinities of a volume with a trained run."""
+    """Predict what a trained run has learned, affinities for instance, of a volume."""
     from neuropil import api
 
     with hint(kept(out, overwrite)):
         found = api.predict(run, volume, out, voxel_size=voxel_size_of(voxel_size), set=set_ or [], overwrite=overwrite)
-    offsets = [list(o) for o in found.offsets]
-    show({"affinities": str(out), "shape": list(found.volume.shape), "offsets": offsets}, json)
+    stored: Any = getattr(found, "volume", found)
+    told: dict[str, Any] = {stored.kind: str(out), "shape": list(stored.shape)}
+    if hasattr(found, "offsets"):
+        told["offsets"] = [list(o) for o in stored.attrs["offsets"]]
+    else:
+        told["channels"] = stored.attrs["channels"]
+    show(told, json)
 
 
 def segment(
-    source: Annotated[str, typer.Argument(help="A run directory, or affinities.")],
+    source: Annotated[str | None, typer.Argument(help="A run directory, or a prediction.")] = None,
     volume: Annotated[str | None, typer.Argument(help="The image, when SOURCE is a run.")] = None,
     out: Annotated[Path, typer.Option("--out", help="OME-Zarr to write.")] = ...,  # type: ignore[assignment]
     voxel_size: VoxelSize = None,
     set_: Set = None,
     overwrite: Overwrite = False,
     report: Annotated[Path | None, typer.Option("--report", help="Also write a report page.")] = None,
+    threshold: Annotated[float | None, typer.Option("--threshold", help="Merge contacts of at least this.")] = None,
+    from_graph: Annotated[
+        str | None, typer.Option("--from-graph", metavar="OUT", help="Cut the graph of a segmentation in blocks again.")
+    ] = None,
+    block: Annotated[str | None, typer.Option("--block", metavar="Z,Y,X", help="Voxels of a block.")] = None,
+    memory: Annotated[str | None, typer.Option("--memory", help="What all workers may use, e.g. 4GB.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", help="Processes that share the work.")] = None,
+    dask: Annotated[str | None, typer.Option("--dask", help="local, tcp://HOST:PORT, or slurm:OPTIONS.")] = None,
+    shard: Annotated[str | None, typer.Option("--shard", metavar="I/N", help="Do this share of the tasks.")] = None,
     json: Json = False,
 ) -> None:
-    """Segment a volume into neurons, with a trained run or from affinities."""
+    """Segment a volume into neurons or what else a run has learned, with the run or from its prediction.
+
+    Large volumes are worked in blocks, with the same labels; run the same command again to go on after a crash.
+    """
     from neuropil import api
 
     with hint(kept(out, overwrite)):
@@ -50,6 +78,28 @@ def segment(
             set=set_ or [],
             overwrite=overwrite,
             report=report,
+            threshold=threshold,
+            from_graph=from_graph,
+            block=block_of(block),
+            memory=memory,
+            workers=workers,
+            dask=dask,
+            shard=shard,
         )
-    shown = {"segmentation": str(out), "shape": list(labels.shape), "objects": int(labels.read(labels.box).max())}
+    shown = {"segmentation": str(out), "shape": list(labels.shape), "objects": labels.attrs["objects"]}
     show(shown | ({"report": str(report)} if report else {}), json)
+
+
+def status(
+    out: Annotated[Path, typer.Argument(help="What `neuropil segment` was asked to write.")], json: Json = False
+) -> None:
+    """Show how far a segmentation in blocks is; exit code 3 while anything is missing."""
+    from neuropil import api
+
+    found = api.status(out)
+    if json:
+        show(found, json)
+    else:
+        show_stages(found["stages"])
+    if found["missing"]:
+        raise typer.Exit(3)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from neuropil.cli.options import Json, hint, show
+from neuropil.cli.options import Json, VoxelSize, hint, show, voxel_size_of
 
 
 def bench(
@@ -25,20 +25,28 @@ def bench(
     show(found, json)
 
 
-def doctor(json: Json = False) -> None:
-    """Say what this installation has, and how to get what is missing."""
+def doctor(
+    tree: Annotated[Path | None, typer.Argument(help="An SWC file to examine instead.")] = None,
+    image: Annotated[str | None, typer.Option("--image", help="Its image: finds shifts, flips, wrong units.")] = None,
+    units: Annotated[str | None, typer.Option("--units", help="um, voxel or nm, if the tree does not say.")] = None,
+    voxel_size: VoxelSize = None,
+    out: Annotated[Path | None, typer.Option("--out", help="New SWC file: the tree as it should be.")] = None,
+    json: Json = False,
+) -> None:
+    """Say what this installation has, and how to get what is missing; or what is wrong with a tree."""
     from neuropil import api
 
-    show(api.doctor(), json)
+    show(api.doctor(tree, image=image, units=units, voxel_size=voxel_size_of(voxel_size), out=out), json)
 
 
 def demo(
     out: Annotated[Path, typer.Option("--out", help="A new folder.")] = Path("demo"),
+    lm: Annotated[bool, typer.Option("--lm", help="Light microscopy: trace a neuron.")] = False,
     budget: Annotated[str, typer.Option("--budget", help="Training time.")] = "270s",
     seed: Annotated[int, typer.Option("--seed")] = 0,
     json: Json = False,
 ) -> None:
-    """The main job on a phantom: make tissue, train, segment, evaluate, report."""
+    """The main job on a phantom: make tissue, train, segment, evaluate, report; or make a neuron and trace it."""
     from neuropil import api
 
-    show(api.demo(out, budget=budget, seed=seed), json)
+    show(api.demo(out, lm=lm, budget=budget, seed=seed), json)

@@ -2,9 +2,13 @@
 
 from neuropil.config.data import AugmentConfig, DataConfig
 from neuropil.config.decode import FragmentsConfig, PredictConfig, Score, SegmentConfig
+from neuropil.config.inflate import InflateConfig, InflatedConfig
+from neuropil.config.jobs import JobsConfig
 from neuropil.config.load import Config, load_config, override, parse_config, recipes
 from neuropil.config.model import ModelConfig, ViTConfig
+from neuropil.config.organelles import InstancesConfig, OrganelleConfig
 from neuropil.config.pretrain import PretrainConfig
+from neuropil.config.trace import TraceConfig
 from neuropil.config.train import TrainConfig
 
 __all__ = [
@@ -12,11 +16,17 @@ __all__ = [
     "Config",
     "DataConfig",
     "FragmentsConfig",
+    "InflateConfig",
+    "InflatedConfig",
+    "InstancesConfig",
+    "JobsConfig",
     "ModelConfig",
+    "OrganelleConfig",
     "PredictConfig",
     "PretrainConfig",
     "Score",
     "SegmentConfig",
+    "TraceConfig",
     "TrainConfig",
     "ViTConfig",
     "load_config",

@@ -50,6 +50,11 @@ class SegmentConfig(Settings):
     bias: tuple[float, ...] = Field((), description="added to the logit of each channel; calibrated, from the run")
     min_size: int = Field(0, ge=0, description="voxels; smaller objects join their best neighbour or vanish")
     strides: Offset = Field((1, 1, 1), description="mutex: use long-range edges on this grid of voxels only")
+    enough: int = Field(
+        1000,
+        ge=0,
+        description="fragments in what a run holds back below which its threshold comes from all labelled voxels",
+    )
     calibrate_bias: bool = Field(True, description="try fitted channel biases on what a run holds back")
     objective: Literal["voi", "cremi"] = Field("voi", description="score that calibration minimises")
     fragments: FragmentsConfig = FragmentsConfig()

@@ -9,14 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from neuropil.config.base import Settings
 from neuropil.config.data import DataConfig
 from neuropil.config.decode import PredictConfig, SegmentConfig
+from neuropil.config.inflate import InflateConfig
+from neuropil.config.jobs import JobsConfig
 from neuropil.config.model import ModelConfig
+from neuropil.config.organelles import InstancesConfig, OrganelleConfig
 from neuropil.config.pretrain import PretrainConfig
+from neuropil.config.trace import TraceConfig
 from neuropil.config.train import TrainConfig
+from neuropil.config.tree_task import TreeTaskConfig
 from neuropil.errors import ConfigError
 
 
@@ -24,12 +29,21 @@ class Config(Settings):
     """The whole of it, as it is stored beside every output."""
 
     recipe: str = "em_neurons"
+    task: str = Field(
+        "neurons", description="what is learned: neurons, mitochondria, semantic, trees, or package.module:TASK"
+    )
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     pretrain: PretrainConfig = PretrainConfig()
+    inflate: InflateConfig = InflateConfig()
     predict: PredictConfig = PredictConfig()
     segment: SegmentConfig = SegmentConfig()
+    trace: TraceConfig = TraceConfig()
+    organelles: OrganelleConfig = OrganelleConfig()
+    instances: InstancesConfig = InstancesConfig()
+    trees: TreeTaskConfig = TreeTaskConfig()
+    jobs: JobsConfig = JobsConfig()
 
     def to_yaml(self) -> str:
         """The resolved settings as YAML text."""

@@ -7,15 +7,18 @@ from typing import Literal
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from neuropil.config.base import Offset, Settings
+from neuropil.config.inflate import InflatedConfig
 
 
 class ViTConfig(Settings):
-    """The vision transformer `vit3d`, and the decoder that `unetr` puts on it."""
+    """The vision transformers `vit3d` and `vit_inflated`, and the decoder that `unetr` puts on them."""
 
     dim: int = Field(192, ge=12, description="width of a token")
     depth: int = Field(6, ge=1, description="blocks")
     heads: int = Field(6, ge=1)
     mlp_ratio: float = Field(4.0, gt=0, description="width of the hidden layer of a block, relative to dim")
+    mlp: Literal["gelu", "swiglu"] = Field("gelu", description="hidden layer of a block: plain, or gated")
+    eps: float = Field(1e-6, gt=0, description="added to variances in the norms")
     patch: Offset | None = Field(None, description="voxels of a token; chosen from the voxel size when empty")
     wavelengths_nm: tuple[PositiveFloat, PositiveFloat] = Field(
         (320.0, 20480.0), description="shortest and longest wave of the position codes"
@@ -31,6 +34,7 @@ class ViTConfig(Settings):
         (16, 32, 64, 96),
         description="channels of the decoder of unetr, finest first, one for each level above the tokens",
     )
+    inflated: InflatedConfig = InflatedConfig()
 
     @field_validator("patch")
     @classmethod
@@ -50,6 +54,8 @@ class ViTConfig(Settings):
     def _fits(self) -> ViTConfig:
         if self.dim % self.heads:
             raise ValueError(f"dim ({self.dim}) must be a multiple of heads ({self.heads})")
+        if self.inflated.positions == "rope" and self.dim // self.heads % 4:
+            raise ValueError(f"rotary positions need dim / heads ({self.dim} / {self.heads}) in fours")
         taps = self.taps
         if taps is not None and (not taps or list(taps) != sorted(set(taps)) or taps[-1] != self.depth):
             raise ValueError(f"taps {list(taps)} must ascend and end with depth ({self.depth})")
@@ -62,7 +68,8 @@ class ModelConfig(Settings):
     name: str = Field("resunet", description="resunet, unetr, or package.module:build")
     encoder: str | None = Field(
         None,
-        description="what pretraining trains (vit3d, resunet, package.module:build); that of the network when empty",
+        description="what pretraining trains and unetr reads (vit3d, vit_inflated, resunet, package.module:build); "
+        "that of the network when empty",
     )
     channels: tuple[int, ...] = Field((16, 32, 64, 96), description="channels of each level of resunet, finest first")
     blocks: int = Field(1, ge=1, description="residual blocks a level")
@@ -70,6 +77,9 @@ class ModelConfig(Settings):
         "group", description="of convolutions; standardised is the fastest on CPUs"
     )
     vit: ViTConfig = ViTConfig()
+    flat: bool = Field(
+        False, description="nothing is pooled or joined along z: set by training where all images are one voxel deep"
+    )
     offsets: tuple[Offset, ...] | None = Field(
         None, description="affinity steps; chosen from the voxel size when empty"
     )

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
 
 from neuropil.config.base import Settings
+from neuropil.config.multiscale import MultiscaleConfig
 
 
 class MaskConfig(Settings):
@@ -95,7 +96,7 @@ class RatioConfig(Settings):
 class PretrainConfig(Settings):
     """Learning from volumes without labels."""
 
-    method: str = Field("mae", description="mae, decision_mim, or package.module:build")
+    method: str = Field("mae", description="mae, decision_mim, multiscale, or package.module:build")
     patch: tuple[PositiveInt, PositiveInt, PositiveInt] | None = Field(
         None, description="voxels that a U-Net's masks hide together; chosen from the voxel size when empty"
     )
@@ -111,3 +112,4 @@ class PretrainConfig(Settings):
     target: TargetConfig = TargetConfig()
     agents: AgentsConfig = AgentsConfig()
     ratio: RatioConfig = RatioConfig()
+    multiscale: MultiscaleConfig = MultiscaleConfig()

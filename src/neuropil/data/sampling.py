@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuropil.affinities import Offsets
 from neuropil.config import DataConfig
 from neuropil.data.augment import AugmentPlan, apply, draw
-from neuropil.data.augment.base import NO_HALO, Halo, Image, sectioned
+from neuropil.data.augment.base import Halo, Image
 from neuropil.data.normalise import Normaliser, Readable, fit_normaliser, probes
-from neuropil.data.targets import affinity_targets, context_for, known_labels, widened
+from neuropil.data.targets import Targets, known_labels
 from neuropil.errors import GeometryError, InputError
 from neuropil.geometry import Box, Float3, Int3, same_voxel_size
 from neuropil.volume import Volume, check_finite, require_kind, require_same_grid
@@ -81,6 +80,8 @@ class Source:
         Estimated number of labelled voxels of the region.
     full
         Whether every voxel that was looked at is labelled, so that no place needs checking.
+    centres
+        Voxels (N, 3) of the region that crops may be centred on; any labelled voxel where empty.
     """
 
     image: Readable
@@ -91,6 +92,7 @@ class Source:
     counts: npt.NDArray[np.float64]
     weight: float
     full: bool
+    centres: npt.NDArray[np.int64] | None = None
 
 
 def split_region(box: Box, config: DataConfig) -> tuple[Box, Box | None]:
@@ -179,7 +181,17 @@ def _source(
             "check the dataset's name, or lower data.validation",
         )
     weight = float(counts.sum()) * region.size / looked_at
-    return Source(pixels, known, region, normaliser, tuple(cells), counts, weight, counts.sum() == looked_at)
+    full = bool(counts.sum() == looked_at)
+    return Source(pixels, known, region, normaliser, tuple(cells), counts, weight, full, _centres(labels, region))
+
+
+def _centres(labels: Volume, region: Box) -> npt.NDArray[np.int64] | None:
+    """The places inside a region that a truth names to look at, if it names any there."""
+    named = labels.attrs.get("centres")
+    if not isinstance(named, np.ndarray):
+        return None
+    found = named[((named >= np.array(region.start)) & (named < np.array(region.stop))).all(axis=1)]
+    return found if len(found) else None
 
 
 def _labelled(labels: KnownLabels, box: Box) -> npt.NDArray[np.bool_]:
@@ -214,10 +226,10 @@ class Sampler:
         From `prepare`.
     crop
         Voxels z, y, x of the image crop.
-    offsets
-        Voxel step of each affinity.
+    targets
+        What is taught of a crop.
     config, seed
-        Augmentation, rejection, widening, label context; and the seed of everything.
+        Augmentation and rejection; and the seed of everything.
 
     Raises
     ------
@@ -225,36 +237,36 @@ class Sampler:
         If a volume is smaller than the crop.
     """
 
-    def __init__(self, sources: Sequence[Source], crop: Int3, offsets: Offsets, config: DataConfig, seed: int) -> None:
-        self.sources, self.crop, self.offsets, self.config, self.seed = tuple(sources), crop, offsets, config, seed
+    def __init__(self, sources: Sequence[Source], crop: Int3, targets: Targets, config: DataConfig, seed: int) -> None:
+        self.sources, self.crop, self.targets, self.config, self.seed = tuple(sources), crop, targets, config, seed
         self.voxel_size = self.sources[0].region.voxel_size
-        steps = config.widen_border
-        self._widen: Int3 = (0 if sectioned(self.voxel_size) else steps, steps, steps)
-        self._context: Halo = context_for(offsets, self._widen) if config.label_context else NO_HALO
         self._starts = [_start_range(source, crop) for source in self.sources]
         weights = np.array([source.weight for source in self.sources])
         self._weights = weights / weights.sum()
 
     def __call__(self, index: int) -> Sample:
-        """Sample `index`: image (1, Z, Y, X) float32, affinities (C, Z, Y, X) uint8, valid (C, Z, Y, X) uint8."""
+        """Sample `index`: image (1, Z, Y, X) float32, and what `targets` makes of its labels."""
         rng = np.random.default_rng((self.seed, index))
-        plan = draw(self.config.augment, rng, self.crop, self.voxel_size, self._context)
+        plan = draw(self.config.augment, rng, self.crop, self.voxel_size, self.targets.context)
         which = int(rng.choice(len(self.sources), p=self._weights))
         place = self._place(which, rng)
         image, labels, valid = apply(plan, *read_for(self.sources[which], place, plan))
-        labels = widened(labels, valid, self._widen)
-        affinities, known = affinity_targets(labels, valid, self.offsets, self._context)
-        return {"image": image[None], "affinities": affinities, "valid": known.view(np.uint8)}
+        return {"image": image[None], **self.targets(labels, valid)}
 
     def _place(self, which: int, rng: np.random.Generator) -> Box:
         """A place with enough labels; where those are rare, one around a spot that is known to have some."""
         source, (low, high) = self.sources[which], self._starts[which]
+        # nothing more is drawn where these are off: samples of older settings stay what they were
+        if self.config.centred and rng.random() < self.config.centred:
+            return self._centred(which, rng)
+        if self.config.anywhere and rng.random() < self.config.anywhere:
+            return _box(rng.integers(low, high + 1), self.crop, self.voxel_size)
         best, most = None, -1.0
         for attempt in range(_TRIES + 1):
             if attempt < _TRIES:
                 start = rng.integers(low, high + 1)
             else:
-                cell = source.cells[int(rng.choice(len(source.cells), p=source.counts / source.counts.sum()))]
+                cell = _some_cell(source, rng)
                 middle = (np.array(cell.start) + cell.stop - self.crop) // 2
                 start = np.clip(middle, low, high)
             box = _box(start, self.crop, self.voxel_size)
@@ -265,6 +277,23 @@ class Sampler:
                 best, most = box, share
         assert best is not None
         return best
+
+    def _centred(self, which: int, rng: np.random.Generator) -> Box:
+        """A place around a centre, which lies anywhere in its middle half: no part of a crop is always labelled."""
+        source, (low, high) = self.sources[which], self._starts[which]
+        spots = source.centres
+        if spots is None:
+            cell = _some_cell(source, rng)
+            spots = np.argwhere(_labelled(source.labels, cell)) + np.array(cell.start)
+        spot = spots[int(rng.integers(len(spots)))]
+        quarter = np.array(self.crop) // 4
+        start = spot - np.array(self.crop) // 2 + rng.integers(-quarter, quarter + 1)
+        return _box(np.clip(start, low, high), self.crop, self.voxel_size)
+
+
+def _some_cell(source: Source, rng: np.random.Generator) -> Box:
+    """A cell with labels, the more likely the more it has."""
+    return source.cells[int(rng.choice(len(source.cells), p=source.counts / source.counts.sum()))]
 
 
 def _start_range(source: Source, crop: Int3) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -1,19 +1,43 @@
-"""From augmented labels to what the network is taught: affinities and the mask of edges with a known truth."""
+"""From augmented labels to what the network is taught: affinities and the mask of edges with a known truth.
+
+What any task teaches is a `Targets`; that of neurons is here, that of organelles in `neuropil.data.organelles`.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from neuropil.affinities import Offsets, affinities_from_labels
-from neuropil.data.augment.base import Halo, compiled
-from neuropil.geometry import Int3
+from neuropil.config import DataConfig
+from neuropil.data.augment.base import NO_HALO, Halo, compiled, sectioned
+from neuropil.geometry import Float3, Int3
 from neuropil.volume import IGNORED_IDS
 
 #: From here on up, uint64 values say "background" or "ignore".
 _IGNORED_FROM = np.uint64(min(IGNORED_IDS))
+
+
+class Targets(Protocol):
+    """What a network is taught of a crop, made of its labels after all changes of place.
+
+    Attributes
+    ----------
+    context
+        Voxels of labels that it needs before and after the crop, for z, y, x.
+    """
+
+    @property
+    def context(self) -> Halo:
+        """See the class."""
+
+    def __call__(
+        self, labels_ZYX: npt.NDArray[np.uint32], valid_ZYX: npt.NDArray[np.bool_]
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Arrays (C, Z, Y, X) of the crop alone, by name, from labels and validity of the crop with its context."""
 
 
 def known_labels(labels_ZYX: npt.NDArray[Any]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.bool_]]:
@@ -42,8 +66,47 @@ def context_for(offsets: Offsets, widen: Int3) -> Halo:
     sides = []
     for axis in range(3):
         steps = [o[axis] for o in offsets]
-        sides.append((max(0, -min(steps)) + widen[axis], max(0, max(steps)) + widen[axis]))
+        sides.append((max(0, -min(steps, default=0)) + widen[axis], max(0, max(steps, default=0)) + widen[axis]))
     return sides[0], sides[1], sides[2]
+
+
+@dataclass(frozen=True)
+class AffinityTargets:
+    """Teaches affinities: "affinities" and "valid", both uint8.
+
+    Parameters
+    ----------
+    offsets
+        Voxel step of each channel.
+    widen
+        Steps z, y, x by which object borders grow before.
+    context
+        See `Targets`.
+    """
+
+    offsets: Offsets
+    widen: Int3
+    context: Halo
+
+    @classmethod
+    def of(cls, offsets: Offsets, config: DataConfig, voxel_size: Float3) -> AffinityTargets:
+        """As the settings say, at a voxel size (nm)."""
+        widen = border_steps(config, voxel_size)
+        return cls(offsets, widen, context_for(offsets, widen) if config.label_context else NO_HALO)
+
+    def __call__(
+        self, labels_ZYX: npt.NDArray[np.uint32], valid_ZYX: npt.NDArray[np.bool_]
+    ) -> dict[str, npt.NDArray[Any]]:
+        """See `Targets`."""
+        labels_ZYX = widened(labels_ZYX, valid_ZYX, self.widen)
+        affinities, known = affinity_targets(labels_ZYX, valid_ZYX, self.offsets, self.context)
+        return {"affinities": affinities, "valid": known.view(np.uint8)}
+
+
+def border_steps(config: DataConfig, voxel_size: Float3) -> Int3:
+    """Steps z, y, x by which borders are widened: none between sections that are images of their own."""
+    steps = config.widen_border
+    return (0 if sectioned(voxel_size) else steps, steps, steps)
 
 
 def affinity_targets(

@@ -6,20 +6,24 @@ Sample i depends on the seed and on i only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 
-from neuropil.config import DataConfig
+from neuropil.config import AugmentConfig, DataConfig
 from neuropil.data.augment import apply, draw
-from neuropil.data.augment.base import NO_HALO, Halo
+from neuropil.data.augment.base import NO_HALO, Halo, Image
 from neuropil.data.normalise import Normaliser, Readable
 from neuropil.data.sampling import InMemory, Sample, grown, random_box, read_reflected
 from neuropil.errors import ConfigError, InputError
 from neuropil.geometry import Box, Float3, Int3
 from neuropil.volume import Volume, check_finite
+
+#: Pretexts that look at one image of a crop.
+NO_VIEWS: Mapping[str, AugmentConfig] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,9 @@ class RawSampler:
         Augmentation of grey values and orientation; and the seed of everything.
     batch
         Samples ``k * batch … (k + 1) * batch - 1`` are of one volume.
+    views
+        Further images of each crop by name, and how their grey values differ. Where there are any, the crop itself
+        changes its place only, so that all of them lie alike and the crop is clean.
 
     Raises
     ------
@@ -108,8 +115,19 @@ class RawSampler:
         If a volume is smaller than the crop.
     """
 
-    def __init__(self, sources: Sequence[RawSource], crop: Int3, config: DataConfig, seed: int, *, batch: int) -> None:
+    def __init__(
+        self,
+        sources: Sequence[RawSource],
+        crop: Int3,
+        config: DataConfig,
+        seed: int,
+        *,
+        batch: int,
+        views: Mapping[str, AugmentConfig] = NO_VIEWS,
+    ) -> None:
         self.sources, self.crop, self.config, self.seed, self._batch = tuple(sources), crop, config, seed, batch
+        self._augment = config.augment.only_places() if views else config.augment
+        self._views = {name: settings.only_greys() for name, settings in views.items()}
         for source in self.sources:
             if any(n < c for n, c in zip(source.region.shape, crop, strict=True)):
                 raise InputError(
@@ -121,17 +139,27 @@ class RawSampler:
         self._weights = weights / weights.sum()
 
     def __call__(self, index: int) -> Sample:
-        """Sample `index`: image (1, Z, Y, X) float32 and voxel_size (3,) float32, nm."""
+        """Sample `index`: image and views (1, Z, Y, X) float32, and voxel_size (3,) float32, nm."""
         turn = np.random.default_rng((self.seed, 1, index // self._batch))
         source = self.sources[int(turn.choice(len(self.sources), p=self._weights))]
         rng = np.random.default_rng((self.seed, 0, index))
         voxel_size: Float3 = source.region.voxel_size
-        plan = draw(self.config.augment, rng, self.crop, voxel_size, NO_HALO)
+        plan = draw(self._augment, rng, self.crop, voxel_size, NO_HALO)
         place = random_box(source.region, self.crop, rng)
         image = _read(source, place, plan.image_halo)
         nothing = np.zeros(tuple(n + a + b for n, (a, b) in zip(self.crop, plan.label_halo, strict=True)), np.uint32)
         changed, _, _ = apply(plan, image, nothing, nothing.astype(np.bool_))
-        return {"image": changed[None], "voxel_size": np.array(voxel_size, np.float32)}
+        views = {
+            name: self._view(changed, settings, voxel_size, (self.seed, 2 + number, index))[None]
+            for number, (name, settings) in enumerate(self._views.items())
+        }
+        return {"image": changed[None], **views, "voxel_size": np.array(voxel_size, np.float32)}
+
+    def _view(self, image_ZYX: Image, config: AugmentConfig, voxel_size: Float3, seed: tuple[int, int, int]) -> Image:
+        plan = draw(config, np.random.default_rng(seed), self.crop, voxel_size, NO_HALO)
+        nothing = np.zeros(self.crop, np.uint32)
+        changed, _, _ = apply(plan, image_ZYX, nothing, nothing.astype(np.bool_))
+        return changed
 
 
 def _read(source: RawSource, place: Box, halo: Halo) -> npt.NDArray[np.float32]:

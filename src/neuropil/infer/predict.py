@@ -1,4 +1,4 @@
-"""From an image and a network to affinities, tile by tile, in bounded memory.
+"""From an image and a network to affinities or other channels, tile by tile, in bounded memory.
 
 The result at a voxel follows from the image, the network and the tiles. It does not depend on the blocks that are
 written, on the memory that may be used, or on the order of the work: bit for bit.
@@ -7,7 +7,7 @@ written, on the memory that may be used, or on the order of the work: bit for bi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,12 +19,12 @@ from torch import nn
 from neuropil.affinities import Offsets, as_offsets
 from neuropil.errors import InputError
 from neuropil.geometry import Box, Float3, Int3, same_voxel_size
-from neuropil.infer.blockwise import Progress
 from neuropil.infer.columns import plan_columns
 from neuropil.infer.devices import keep_heap
 from neuropil.infer.stream import ArrayWriter, BlockWriter, Normalise, RollingSum, read_ahead, tile_batches
 from neuropil.infer.tiles import TilePlan, plan_tiles
 from neuropil.infer.tta import Mode, ViewAverage, common_multiple, views
+from neuropil.infer.workers import Progress
 from neuropil.volume import Volume, require_kind
 
 
@@ -75,13 +75,13 @@ def predict_volume(
     net: nn.Module,
     image: Volume,
     *,
-    offsets: Offsets,
+    offsets: Sequence[Int3],
     normalise: Normalise,
     settings: PredictSettings,
     out: Volume | None = None,
     progress: Progress | None = None,
 ) -> Volume | npt.NDArray[np.uint8]:
-    """Predict the affinities of a whole volume as uint8, round(255·p).
+    """Predict the channels of a whole volume, affinities for instance, as uint8, round(255·p).
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def predict_volume(
     image
         Axes "zyx", any extent.
     offsets
-        The voxel step of each channel.
+        The voxel step of each channel: that of an affinity, or zero where a channel speaks of the voxel itself.
     normalise
         Raw values (Z, Y, X) of one tile → float32. Use one scale for the volume, or tiles will differ.
     out
@@ -104,7 +104,7 @@ def predict_volume(
     InputError
         If the image is none or has values that are not finite, or output, network, memory and tiles do not fit.
     """
-    offsets = as_offsets(offsets)
+    offsets = _steps(offsets)
     plan = volume_plan(image, settings)
     block = settings.block or (out.write_unit if out is not None and max(out.write_unit) > 1 else plan.tile)
     if out is not None:
@@ -131,6 +131,12 @@ def predict_volume(
     finally:
         net.train(training)
     return result
+
+
+def _steps(offsets: Sequence[Int3]) -> Offsets:
+    """Check the steps; zero may stand there, and more than once."""
+    edges = iter(as_offsets([offset for offset in offsets if any(offset)]))
+    return tuple(next(edges) if any(offset) else (0, 0, 0) for offset in offsets)
 
 
 def volume_plan(image: Volume, settings: PredictSettings) -> TilePlan:

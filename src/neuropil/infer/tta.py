@@ -94,7 +94,8 @@ class ViewAverage:
     predict
         (B, 1, Z, Y, X) → (B, C, Z, Y, X) probabilities, for every reordering of the tile's axes among `chosen`.
     offsets
-        The voxel step of each channel. A view that turns a step into one that has no channel does not count for it.
+        The voxel step of each channel; zero where it speaks of the voxel itself. A view that turns a step into one that
+        has no channel does not count for it.
     chosen
         See `views`.
     """
@@ -133,9 +134,12 @@ class ViewAverage:
 
 
 def _routes(view: View, offsets: Offsets) -> list[_Route]:
-    channel = {offset: c for c, offset in enumerate(offsets)}
+    channel = {offset: c for c, offset in enumerate(offsets) if any(offset)}
     routes = []
     for target, offset in enumerate(offsets):
+        if not any(offset):
+            routes.append(_Route(target, target, turned=False))
+            continue
         z, y, x = view.step(offset)
         # both directions may have channels; the one that needs no turning predicts the edge at every voxel
         if (z, y, x) in channel:

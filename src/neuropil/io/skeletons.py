@@ -1,9 +1,10 @@
-"""True skeletons from a file: the NPZ graphs of em_erl (`nodes`, and `edges_0`, `edges_1`, ... for each skeleton)."""
+"""Skeletons from a file or a folder: SWC trees, or the NPZ graphs of em_erl (`nodes`, `edges_0`, `edges_1`, ...)."""
 
 from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +13,46 @@ import numpy.typing as npt
 
 from neuropil.errors import InputError, VolumeError
 from neuropil.io.base import file_errors
+from neuropil.io.swc import SUFFIXES, read_swc
 from neuropil.skeleton import Skeleton
 
 
-def read_skeletons(path: str | os.PathLike[str]) -> list[Skeleton]:
-    """Read the skeletons of an NPZ graph.
+def read_skeletons(
+    path: str | os.PathLike[str], *, units: str | None = None, voxel_size: Sequence[float] | None = None
+) -> list[Skeleton]:
+    """Read the skeletons of an SWC file, of a folder of them (in order of their names), or of an NPZ graph.
 
-    `nodes` has one row a node: its skeleton (0, 1, ...), then z, y, x in nm. `edges_i` has one row an edge of skeleton
-    i: the rows of its two nodes in `nodes`; further columns are not used.
+    A graph's `nodes` has one row a node: its skeleton (0, 1, ...), then z, y, x in nm. `edges_i` has one row an edge of
+    skeleton i: the rows of its two nodes in `nodes`; further columns are not used.
+
+    Parameters
+    ----------
+    units, voxel_size
+        Of SWC files that do not state them; see `neuropil.io.swc.read_swc`. Graphs are in nm.
 
     Raises
     ------
     VolumeError
-        If the file is missing or is no such graph.
+        If the file is missing, or is neither SWC nor such a graph, or the folder holds no SWC file.
     InputError
-        If an edge leads out of its skeleton, or the edges of a skeleton run in a circle.
+        If an edge of a graph leads out of its skeleton, or its edges run in a circle.
     """
     file = Path(path)
+    files = sorted(f for f in file.iterdir() if f.suffix.lower() in SUFFIXES) if file.is_dir() else [file]
+    if files and all(f.suffix.lower() in SUFFIXES for f in files):
+        return [read_swc(f, units=units, voxel_size=voxel_size) for f in files]
     if file.suffix != ".npz" or not file.is_file():
         what = "is no file" if file.suffix == ".npz" else "is of no known format"
-        raise VolumeError(f"skeletons '{file}' {what}", "an .npz graph with arrays nodes, edges_0, edges_1, ...")
+        if file.is_dir():
+            what = "is a folder without SWC files"
+        raise VolumeError(
+            f"skeletons '{file}' {what}",
+            "an .swc file, a folder of them, or an .npz graph with arrays nodes, edges_0, edges_1, ...",
+        )
+    return _graph(file)
+
+
+def _graph(file: Path) -> list[Skeleton]:
     try:
         with file_errors(str(file), "reading"), np.load(file) as graph:
             nodes = np.asarray(graph["nodes"], np.float64)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuropil.errors import IncompleteError, VolumeError
-from neuropil.geometry import Box, Int3
+from neuropil.geometry import Block, Box, Int3
 from neuropil.io.base import file_errors, listing, require_new
 from neuropil.io.ome import (
     Node,
@@ -165,7 +165,7 @@ def resume_zarr(path: str | os.PathLike[str]) -> Volume:
     group, array = read_node(final), read_node(final / _FIRST)
     if group is None or array is None or group.attrs.get("neuropil", {}).get("complete", True):
         raise VolumeError(f"'{final}' is not an unfinished output", "one made by create_zarr and not finished")
-    return _level_volume(final, _FIRST, writable=True)
+    return open_level(final, _FIRST, writable=True)
 
 
 def missing_shards(path: str | os.PathLike[str]) -> list[str]:
@@ -207,25 +207,46 @@ def build_pyramid(path: str | os.PathLike[str]) -> list[str]:
     list of str
         Paths of all levels, finest first.
     """
+    levels = create_pyramid(path)
+    for name in levels[1:]:
+        for block in open_level(path, name).blocks():
+            fill_level(path, name, block)
+    return levels
+
+
+def create_pyramid(path: str | os.PathLike[str]) -> list[str]:
+    """Create the coarser levels of an output, empty, in the place of any that are there; see `build_pyramid`."""
     final = Path(path)
-    level, total = _level_volume(final, _FIRST), (1.0, 1.0, 1.0)
-    levels = [(_FIRST, level.voxel_size, total)]
-    chunk = level.layout["chunk"][-3:]
-    for number, factor in enumerate(level_factors(level.shape[-3:], level.voxel_size, chunk), start=1):
-        level = _next_level(final / f"s{number}", level, factor)
+    first, total = open_level(final, _FIRST), (1.0, 1.0, 1.0)
+    levels, level = [(_FIRST, first.voxel_size, total)], first
+    chunk = first.layout["chunk"][-3:]
+    for number, factor in enumerate(level_factors(first.shape[-3:], first.voxel_size, chunk), start=1):
+        level = _empty_level(final / f"s{number}", level, factor)
         total = (total[0] * factor[0], total[1] * factor[1], total[2] * factor[2])
         levels.append((f"s{number}", level.voxel_size, total))
     group = read_node(final)
     attrs = dict(group.attrs) if group else {}
-    first = _level_volume(final, _FIRST)
     ome = ome_metadata(final.stem, first.axes, first.kind, levels, first.offset)
     with file_errors(str(final), "writing"):
         write_group(final, {**attrs, "ome": ome})
     return [name for name, _, _ in levels]
 
 
-def _next_level(path: Path, source: Volume, factor: Int3) -> Volume:
-    """Write one coarser level of `source`."""
+def fill_level(path: str | os.PathLike[str], level: str, block: Block) -> None:
+    """Write one block (whole shards) of a coarser level from the level before it."""
+    source = open_level(path, f"s{int(level.removeprefix('s')) - 1}")
+    target = open_level(path, level, writable=True)
+    z, y, x = (round(a / b) for a, b in zip(target.voxel_size, source.voxel_size, strict=True))
+    fine, factor = source.box, (z, y, x)
+    local = block.write.shifted(tuple(-s for s in target.box.start))  # type: ignore[arg-type]
+    start = tuple(s * f + o for s, f, o in zip(local.start, factor, fine.start, strict=True))
+    stop = tuple(min(s * f + o, e) for s, f, o, e in zip(local.stop, factor, fine.start, fine.stop, strict=True))
+    data = source.read(Box(start, stop, fine.voxel_size))  # type: ignore[arg-type]
+    target.write(block.write, downsampled(data, factor, source.kind))
+
+
+def _empty_level(path: Path, source: Volume, factor: Int3) -> Volume:
+    """Create one coarser level of `source`."""
     z, y, x = (-(-n // f) for n, f in zip(source.shape[-3:], factor, strict=True))
     voxel = tuple(v * f for v, f in zip(source.voxel_size, factor, strict=True))
     layout = default_layout((z, y, x), source.voxel_size)
@@ -235,19 +256,18 @@ def _next_level(path: Path, source: Volume, factor: Int3) -> Volume:
     if path.exists():
         shutil.rmtree(path)
     create_array(path, (*source.shape[:-3], z, y, x), source.dtype, attrs, layout)
-    target = _level_volume(path.parent, path.name, writable=True)
-    fine = source.box
-    for block in target.blocks():
-        local = block.write.shifted(tuple(-s for s in target.box.start))  # type: ignore[arg-type]
-        start = tuple(s * f + o for s, f, o in zip(local.start, factor, fine.start, strict=True))
-        stop = tuple(min(s * f + o, e) for s, f, o, e in zip(local.stop, factor, fine.start, fine.stop, strict=True))
-        data = source.read(Box(start, stop, fine.voxel_size))  # type: ignore[arg-type]
-        target.write(block.write, downsampled(data, factor, source.kind))
-    return target
+    return open_level(path.parent, path.name)
 
 
-def _level_volume(final: Path, level: str, *, writable: bool = False) -> Volume:
-    """One level of an output of ours, complete or not."""
+def open_level(path: str | os.PathLike[str], level: str = _FIRST, *, writable: bool = False) -> Volume:
+    """One level of an output of ours, complete or not.
+
+    Raises
+    ------
+    VolumeError
+        If there is no such level.
+    """
+    final = Path(path)
     node = read_node(final / level)
     if node is None:
         raise VolumeError(f"'{final}' has no level '{level}'", "an output of create_zarr")

@@ -5,6 +5,7 @@ A **network** is built by a function ``build(config, voxel_size, outputs)`` in t
 
 - `no_decay()`: names of parameters that weight decay must not touch;
 - `encoder_names()`: names of the state that comes from a pretrained encoder;
+- `head`: its last layer, whose `bias` has a value for each output;
 - `layers` and `layer_of(name)`: number of the last layer, and that of a parameter's, for rates that differ by layer.
 
 An **encoder** is built by a function ``build_encoder(config, voxel_size)`` in the table ENCODERS. It has all these, and
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+#: Along z a voxel of a flat network is this many times larger than in the plane: too far for any kernel or pooling.
+_APART = 1000.0
+
+
 def build_model(config: ModelConfig, voxel_size: Float3, outputs: int) -> nn.Module:
     """The network that a configuration names, with fresh weights.
 
@@ -45,7 +50,7 @@ def build_model(config: ModelConfig, voxel_size: Float3, outputs: int) -> nn.Mod
     ConfigError
         If `config.name` is no known network, or its settings do not fit together.
     """
-    model: nn.Module = NETWORKS.resolve(config.name)(config, voxel_size, outputs)
+    model: nn.Module = NETWORKS.resolve(config.name)(config, _seen(config, voxel_size), outputs)
     return model
 
 
@@ -62,7 +67,7 @@ def build_encoder(config: ModelConfig, voxel_size: Float3) -> nn.Module:
     ConfigError
         If there is no such encoder, or its settings do not fit together.
     """
-    encoder: nn.Module = ENCODERS.resolve(config.encoder or config.name)(config, voxel_size)
+    encoder: nn.Module = ENCODERS.resolve(config.encoder or config.name)(config, _seen(config, voxel_size))
     return encoder
 
 
@@ -72,3 +77,9 @@ def network_stride(config: ModelConfig, voxel_size: Float3) -> Int3:
     with torch.device("meta"):
         z, y, x = build_model(config, voxel_size, 1).stride  # type: ignore[misc]
     return int(z), int(y), int(x)
+
+
+def _seen(config: ModelConfig, voxel_size: Float3) -> Float3:
+    """The voxel size that a network is planned for."""
+    _, y, x = voxel_size
+    return (_APART * max(y, x), y, x) if config.flat else voxel_size

@@ -6,7 +6,8 @@ arithmetic below full resolution: one thin convolution and one thin block run on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -123,16 +124,30 @@ class ResUNet(ResUNetEncoder):
             kernels = (level.kernel, (3, 3, 3)) if n == 0 else (level.kernel, level.kernel)
             self.merges.append(norm(norm_kind, width))
             self.decoders.append(_stack(width, kernels, blocks if n else 1, norm_kind))
+        self.climb_channels = tuple(reversed(channels[:-1]))
         self.head = conv(channels[0], outputs, (1, 1, 1), bias=True)
         nn.init.normal_(self.head.weight, std=0.01)
 
     def forward(self, x_BCZYX: Tensor) -> Tensor:
-        features = [tensor for tensor, _ in self.pyramid(x_BCZYX)]
-        y = features.pop()
-        for up, merge, decoder in zip(self.ups, self.merges, self.decoders, strict=True):
-            y = decoder(torch.relu(merge(up(y) + features.pop())))
+        skips = [[tensor] for tensor, _ in self.pyramid(x_BCZYX)]
+        (y,) = skips.pop()
+        (y,) = deque(self.climb(y, skips), maxlen=1)
         out: Tensor = self.head(y)
         return out
+
+    def climb(self, y_BCZYX: Tensor, skips: list[list[Tensor]]) -> Iterator[Tensor]:
+        """The way up from the coarsest features: the map of each level, coarsest first.
+
+        `skips` holds what joins each level, finest first, and is used up; without any, nothing joins.
+        """
+        y = y_BCZYX
+        for up, merge, decoder in zip(self.ups, self.merges, self.decoders, strict=True):
+            y = decoder(torch.relu(merge(sum(skips.pop() if skips else [], start=up(y)))))
+            yield y
+
+    def skip_names(self) -> set[str]:
+        """Names of the state that only skips use: none, they are added as they are."""
+        return set()
 
 
 def _stack(width: int, kernels: tuple[Int3, Int3], blocks: int, norm_kind: str) -> nn.Sequential:

@@ -8,6 +8,8 @@ concatenated; and fine detail comes from a few thin convolutions on the image it
 from __future__ import annotations
 
 import math
+from collections import deque
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +20,7 @@ from neuropil.geometry import Float3, Int3
 from neuropil.models.layers import Down, ResBlock, Up, conv, norm
 from neuropil.models.levels import Level, plan_to
 from neuropil.models.vit3d import ViT3d
+from neuropil.registry import ENCODERS
 
 #: Tokens are read after so many depths where the settings leave it open and there are levels enough.
 TAPS = 4
@@ -57,7 +60,7 @@ class UNETR(nn.Module):
     Parameters
     ----------
     config
-        Settings of the network: `vit`, `blocks`, `norm`.
+        Settings of the network: `encoder`, `vit`, `blocks`, `norm`.
     voxel_size
         nm, z, y, x; decides the patch, and where pooling and kernels are (1, ·, ·).
     outputs
@@ -73,13 +76,13 @@ class UNETR(nn.Module):
     Raises
     ------
     ConfigError
-        If decoder or taps do not fit the patch.
+        If the encoder is no transformer, or decoder or taps do not fit the patch.
     """
 
     def __init__(self, config: ModelConfig, voxel_size: Float3, outputs: int) -> None:
         super().__init__()
         kind = config.norm
-        self.encoder = ViT3d(config.vit, voxel_size)
+        self.encoder = _encoder(config, voxel_size)
         self.stride: Int3 = self.encoder.patch
         # the tokens are the last level; their width is the transformer's
         levels = plan_to(voxel_size, self.stride)[:-1]
@@ -110,6 +113,7 @@ class UNETR(nn.Module):
             self.merges.append(norm(kind, width))
             self.decoders.append(_decoder(width, level, config.blocks, kind))
             below, stride = width, level.stride
+        self.climb_channels = tuple(reversed(widths))
         self.head = conv(widths[0], outputs, (1, 1, 1), bias=True)
         nn.init.normal_(self.head.weight, std=0.01)
 
@@ -140,10 +144,24 @@ class UNETR(nn.Module):
         skips[0].append(self.stem(x_BCZYX))
         if len(skips) > 1:
             skips[1].append(self.half_res(skips[0][-1]))
-        for up, merge, decoder, added in zip(self.ups, self.merges, self.decoders, reversed(skips), strict=True):
-            y = decoder(torch.relu(merge(sum(added, start=up(y)))))
+        (y,) = deque(self.climb(y, skips), maxlen=1)
         out: Tensor = self.head(y)
         return out
+
+    def climb(self, y_BCZYX: Tensor, skips: list[list[Tensor]]) -> Iterator[Tensor]:
+        """The way up from the last tokens as a map: the map of each level, coarsest first.
+
+        `skips` holds what joins each level, finest first, and is used up; without any, nothing joins.
+        """
+        y = y_BCZYX
+        for up, merge, decoder in zip(self.ups, self.merges, self.decoders, strict=True):
+            y = decoder(torch.relu(merge(sum(skips.pop() if skips else [], start=up(y)))))
+            yield y
+
+    def skip_names(self) -> set[str]:
+        """Names of the state that only skips use: early tokens, and the convolutions on the image itself."""
+        parts = {"tap_norms", "tap_ups", "stem", "half_res"}
+        return {name for name in self.state_dict() if name.partition(".")[0] in parts}
 
     def _tapped(self, x_BCZYX: Tensor) -> list[Tensor]:
         """Tokens of all taps as maps (B, D, Z, Y, X)."""
@@ -151,6 +169,13 @@ class UNETR(nn.Module):
         grid = self.encoder.grid((z, y, x))
         found = self.encoder.taps(x_BCZYX, self.taps)
         return [tokens.view(len(tokens), *grid, -1).movedim(-1, 1) for tokens in found]
+
+
+def _encoder(config: ModelConfig, voxel_size: Float3) -> ViT3d:
+    encoder: ViT3d = ENCODERS.resolve(config.encoder or "vit3d")(config, voxel_size)
+    if not hasattr(encoder, "taps"):
+        raise ConfigError(f"model.encoder = {config.encoder} in unetr", "a transformer: vit3d or vit_inflated")
+    return encoder
 
 
 def _stem(width: int, level: Level, kind: str) -> nn.Sequential:

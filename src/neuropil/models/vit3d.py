@@ -21,7 +21,7 @@ from neuropil.errors import InputError
 from neuropil.geometry import Float3, Int3
 from neuropil.models.layers import fold
 from neuropil.models.positions import position_codes
-from neuropil.models.transformer import Block, init_linear
+from neuropil.models.transformer import Block, Places, init_linear
 
 #: A token covers about the tissue of a cube with this edge (nm): somewhat more than the calibre of a thin neurite...
 TOKEN_NM = 80.0
@@ -114,7 +114,7 @@ class ViT3d(nn.Module):
         self.blocks = nn.ModuleList(
             Block(config, drop_path=config.drop_path * n / max(1, config.depth - 1)) for n in range(config.depth)
         )
-        self.norm = nn.LayerNorm(config.dim, eps=1e-6)
+        self.norm = nn.LayerNorm(config.dim, eps=config.eps)
         self.blocks.apply(init_linear)
 
     @property
@@ -125,9 +125,9 @@ class ViT3d(nn.Module):
     def layer_of(self, name: str) -> int:
         """Layer of a parameter: 0 embeds, then one for each block; the final norm is the last."""
         part, _, rest = name.partition(".")
-        if part in {"patch_embed", "prefix_tokens"}:
-            return 0
-        return int(rest.partition(".")[0]) + 1 if part == "blocks" else self.layers
+        if part == "blocks":
+            return int(rest.partition(".")[0]) + 1
+        return self.layers if part == "norm" else 0
 
     def encoder_names(self) -> set[str]:
         """Names of the state that pretraining makes: all."""
@@ -181,16 +181,16 @@ class ViT3d(nn.Module):
         InputError
             If the crop is not made of whole patches, or `keep_BK` is not int64 with one row for each crop.
         """
-        tokens = self._embed(x_BCZYX, keep_BK, voxel_size)
+        tokens, places = self._embed(x_BCZYX, keep_BK, voxel_size), self._places(x_BCZYX, keep_BK)
         for block in self.blocks:
-            tokens = self._pass(block, tokens)
+            tokens = self._pass(block, tokens, places)
         return self._placed(self.norm(tokens))
 
     def shallow(self, x_BCZYX: Tensor, depth: int, *, voxel_size: Float3 | None = None) -> Tensor:
         """Tokens (B, N, D) of all patches after the first `depth` blocks; the later ones are not computed."""
-        tokens = self._embed(x_BCZYX, None, voxel_size)
+        tokens, places = self._embed(x_BCZYX, None, voxel_size), self._places(x_BCZYX, None)
         for block in self.blocks[:depth]:
-            tokens = self._pass(block, tokens)
+            tokens = self._pass(block, tokens, places)
         return self._placed(tokens)
 
     def taps(self, x_BCZYX: Tensor, blocks: Sequence[int]) -> list[Tensor]:
@@ -203,10 +203,10 @@ class ViT3d(nn.Module):
         """
         if not set(blocks) <= set(range(1, self.depth + 1)):
             raise InputError(f"tokens after blocks {list(blocks)}", f"numbers from 1 to {self.depth}")
-        tokens = self._embed(x_BCZYX, None, None)
+        tokens, places = self._embed(x_BCZYX, None, None), self._places(x_BCZYX, None)
         found = []
         for n, block in enumerate(self.blocks, start=1):
-            tokens = self._pass(block, tokens)
+            tokens = self._pass(block, tokens, places)
             if n in blocks:
                 found.append(self._placed(self.norm(tokens) if n == self.depth else tokens))
         return found
@@ -238,11 +238,15 @@ class ViT3d(nn.Module):
             return tokens
         return torch.cat([self.prefix_tokens.expand(len(tokens), -1, -1).to(tokens.dtype), tokens], dim=1)
 
-    def _pass(self, block: nn.Module, tokens: Tensor) -> Tensor:
+    def _places(self, x_BCZYX: Tensor, keep_BK: Tensor | None) -> Places | None:
+        """What blocks are told of places: nothing, for the embedding says it all."""
+        return None
+
+    def _pass(self, block: nn.Module, tokens: Tensor, places: Places | None) -> Tensor:
         if self._checkpointing and self.training and torch.is_grad_enabled():
-            again: Tensor = checkpoint(block, tokens, use_reentrant=False)
+            again: Tensor = checkpoint(block, tokens, places, use_reentrant=False)
             return again
-        out: Tensor = block(tokens)
+        out: Tensor = block(tokens, places)
         return out
 
     def _placed(self, tokens: Tensor) -> Tensor:

@@ -81,18 +81,32 @@ def label_fragments(
     found = links(edges_CZYX, voxel_size, config)
     labels = np.empty(found.code_ZYX.shape, np.int32)
     planes = 0 if shaped(voxel_size, config).sectionwise else 1
-    n = ascent.join_links(found.code_ZYX, found.core_ZYX, edges_CZYX, (planes, _link_level(config)), labels)
+    n = ascent.join_links(found.code_ZYX, found.core_ZYX, edges_CZYX, (planes, link_level(config)), labels)
     return labels, int(n)
 
 
-def links(edges_CZYX: npt.NDArray[np.uint8], voxel_size: Float3, config: FragmentsConfig) -> Links:
-    """Where every voxel points; voxels nearer than `halo` to a cut face (not the volume's own) are not final."""
+def links(
+    edges_CZYX: npt.NDArray[np.uint8],
+    voxel_size: Float3,
+    config: FragmentsConfig,
+    inner: tuple[slice, slice, slice] | None = None,
+) -> Links:
+    """Where every voxel points; voxels nearer than `halo` to a cut face (not the volume's own) are not final.
+
+    `inner` chooses the voxels of interest (all if empty); what only serves the others is not computed.
+    """
     shape = shaped(voxel_size, config)
-    height, core = land.heights(edges_CZYX, shape)
+    extents = edges_CZYX.shape[1:]
+    wanted = inner or (slice(0, extents[0]), slice(0, extents[1]), slice(0, extents[2]))
+    # the steepest ascent looks at neighbours, and at the edges around them
+    z, y, x = (slice(max(0, s.start - 2), min(n, s.stop + 2)) for s, n in zip(wanted, extents, strict=True))
+    height, core = land.heights(edges_CZYX, shape, (z, y, x))
     code = np.empty(core.shape, np.uint8)
     reach = 0 if shape.sectionwise else 1
-    ascent.ascend(height, edges_CZYX, reach, _link_level(config), _level(config.background), code)
-    return Links(code, core)
+    near = np.ascontiguousarray(edges_CZYX[:, z, y, x])
+    ascent.ascend(height, near, reach, link_level(config), level(config.background), code)
+    within = tuple(slice(s.start - o.start, s.stop - o.start) for s, o in zip(wanted, (z, y, x), strict=True))
+    return Links(np.ascontiguousarray(code[within]), np.ascontiguousarray(core[within]))
 
 
 def halo(voxel_size: Float3, config: FragmentsConfig) -> Int3:
@@ -116,7 +130,7 @@ def shaped(voxel_size: Float3, config: FragmentsConfig) -> land.Landscape:
 def tissue(edges_CZYX: npt.NDArray[np.uint8], config: FragmentsConfig) -> npt.NDArray[np.bool_]:
     """Voxels of which at least one nearest edge reaches `config.background`; the others are background."""
     out = np.empty(edges_CZYX.shape[1:], np.bool_)
-    ascent.reaching(edges_CZYX, _level(config.background), out)
+    ascent.reaching(edges_CZYX, level(config.background), out)
     return out
 
 
@@ -157,14 +171,14 @@ def nearest_edges(aff_CZYX: npt.NDArray[Any], offsets: Sequence[Sequence[int]]) 
     return with_offsets(as_bytes(aff_CZYX, offsets), as_offsets(offsets), NEAREST).astype(np.uint8, copy=False)
 
 
-def _level(share: float) -> int:
+def level(share: float) -> int:
     """The least uint8 affinity that is at least `share`."""
     return int(np.ceil(share * 255 - 1e-9))
 
 
-def _link_level(config: FragmentsConfig) -> int:
+def link_level(config: FragmentsConfig) -> int:
     """No link reaches background: an edge that may carry a link keeps both its ends from being background."""
-    return max(_level(config.link), _level(config.background))
+    return max(level(config.link), level(config.background))
 
 
 def _flooded(

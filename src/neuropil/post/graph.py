@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numba
 import numpy as np
@@ -15,8 +15,12 @@ import numpy.typing as npt
 
 from neuropil.affinities import as_offsets
 from neuropil.errors import InputError
+from neuropil.geometry import Int3
 from neuropil.post.fragments import as_bytes
 from neuropil.post.tables import EMPTY, new_table, slot
+
+#: Fragments, affinities of one channel, and its step.
+Channel: TypeAlias = tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8], Int3]
 
 
 @dataclass(frozen=True)
@@ -85,18 +89,41 @@ def region_graph(
     """
     aff = as_bytes(aff_CZYX, offsets)
     labels = _checked(fragments_ZYX, aff)
-    steps = np.array(as_offsets(offsets), np.int64)
-    near = np.abs(steps).sum(1) == 1
-    if not near.any():
-        raise InputError(f"affinities with offsets {steps.tolist()}", "at least one step to a nearest neighbour")
-    far = ~near if long_range else np.zeros(len(steps), np.bool_)
+    steps = as_offsets(offsets)
+    near = [(labels, aff[c], step) for c, step in enumerate(steps) if is_near(step)]
+    if not near:
+        raise InputError(f"affinities with offsets {list(steps)}", "at least one step to a nearest neighbour")
+    far = [(labels, aff[c], step) for c, step in enumerate(steps) if long_range and not is_near(step)]
     sizes = np.bincount(labels.ravel(), minlength=1).astype(np.int64)
+    return contacts(near, far, sizes, histograms=histograms)
+
+
+def is_near(step: Int3) -> bool:
+    """Whether a step leads to one of the six nearest neighbours."""
+    return sum(abs(s) for s in step) == 1
+
+
+def contacts(
+    near: Sequence[Channel], far: Sequence[Channel], sizes: npt.NDArray[np.int64], *, histograms: bool
+) -> RegionGraph:
+    """Collect the voxel edges of some channels.
+
+    Parameters
+    ----------
+    near, far
+        Channels as (int32 fragments (Z, Y, X), uint8 affinities (Z, Y, X), step z, y, x): all their edges with both
+        ends inside count. Those of `near` make the contacts, those of `far` add to the contacts there are.
+    sizes
+        (n + 1,) voxels of every fragment.
+    histograms
+        Also keep the histogram of each contact.
+    """
     table = new_table(1 << 12)
     sums, counts = np.zeros(1 << 11, np.int64), np.zeros(1 << 11, np.int64)
     used = 0
     for channels, grow in ((near, True), (far, False)):
-        for c in np.flatnonzero(channels):
-            table, sums, counts, used = _collect(labels, aff[c], steps[c], (table, sums, counts, used), grow)
+        for labels, aff, step in channels:
+            table, sums, counts, used = _collect(labels, aff, np.array(step), (table, sums, counts, used), grow)
     keys, slots = table[0][table[0] != EMPTY], table[1][table[0] != EMPTY]
     order = np.argsort(keys)
     keys, slots = keys[order], slots[order]
@@ -105,7 +132,7 @@ def region_graph(
     if histograms:
         rank = np.empty(used, np.int64)
         rank[slots] = np.arange(used)
-        runs = _histograms(labels, aff, (steps, near | far), (table, rank), counts[slots])
+        runs = _histograms([*near, *far], (table, rank), counts[slots])
     return RegionGraph(edges, sums[slots], counts[slots], sizes, *runs)
 
 
@@ -125,18 +152,15 @@ def _checked(fragments_ZYX: npt.NDArray[Any], aff: npt.NDArray[np.uint8]) -> npt
 
 
 def _histograms(
-    labels: npt.NDArray[np.int32],
-    aff: npt.NDArray[np.uint8],
-    channels: tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]],
+    channels: Sequence[Channel],
     table: tuple[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]], npt.NDArray[np.int64]],
     counts: npt.NDArray[np.int64],
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """A second pass scatters the affinities of each contact; each contact's are then tallied."""
     first = np.concatenate([[0], np.cumsum(counts)])
     values, fill = np.empty(first[-1], np.uint8), first[:-1].copy()
-    steps, used = channels
-    for c in np.flatnonzero(used):
-        _scatter(labels, aff[c], steps[c], table, (values, fill))
+    for labels, aff, step in channels:
+        _scatter(labels, aff, np.array(step), table, (values, fill))
     starts = np.zeros(len(counts) + 1, np.int64)
     _count_bins(values, first, starts)
     bins, tallies = np.empty(starts[-1], np.uint8), np.empty(starts[-1], np.int64)

@@ -107,7 +107,9 @@ def landscape(voxel_size: Float3, *, radius_nm: float, sigma_nm: float, levels: 
     )
 
 
-def heights(edges_CZYX: npt.NDArray[np.uint8], shape: Landscape) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+def heights(
+    edges_CZYX: npt.NDArray[np.uint8], shape: Landscape, inner: tuple[slice, slice, slice] | None = None
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
     """Height of every voxel, and which voxels are core.
 
     Parameters
@@ -116,36 +118,53 @@ def heights(edges_CZYX: npt.NDArray[np.uint8], shape: Landscape) -> tuple[npt.ND
         (3, Z, Y, X) affinities of the edges to the *lower* neighbour along z, y, x; those at index 0 are not read.
     shape
         Knobs, see `landscape`.
+    inner
+        The voxels of interest, all if empty: what only serves the others is cut off after every pass.
 
     Returns
     -------
     height, core
         float32 integers, padded by one voxel of -inf on all sides; and (Z, Y, X) whether no boundary lies within R.
     """
-    sections = 1 if shape.sectionwise else 0
+    extents = edges_CZYX.shape[1:]
+    z, y, x = inner or (slice(0, extents[0]), slice(0, extents[1]), slice(0, extents[2]))
+    wide_z, wide_y, wide_x = (_Cut(s, len(t) // 2, n) for s, t, n in zip((z, y, x), shape.taps, extents, strict=True))
     cut = np.empty(edges_CZYX.shape[1:], np.float32)
-    _cut_evidence(edges_CZYX, sections, np.float32(shape.worst), cut)
-    square = np.empty_like(cut)
-    weights = np.array(shape.weights, np.float32)
-    _line_distance(cut, np.float32(shape.boundary), weights[2], np.float32(shape.cap), square)
-    work = np.empty_like(cut)
+    _cut_evidence(edges_CZYX, 1 if shape.sectionwise else 0, np.float32(shape.worst), cut)
+    weights, cap = np.array(shape.weights, np.float32), np.float32(shape.cap)
+    square: npt.NDArray[Any] = np.empty_like(cut)
+    _line_distance(cut, np.float32(shape.boundary), weights[2], cap, square)
+    square = np.ascontiguousarray(square[:, :, wide_x.outer])
+    work = np.empty_like(square)
     _lower_rows(square, _reaches(shape.cap, shape.weights[1]), weights[1], work)
-    square, work = work, square
+    square = np.ascontiguousarray(work[:, wide_y.outer])
     if not shape.sectionwise:
+        work = np.empty_like(square)
         _lower_planes(square, _reaches(shape.cap, shape.weights[0]), weights[0], work)
-        square, work = work, square
-    core = np.asarray(square >= shape.cap)
+        square = work
+    square = np.ascontiguousarray(square[wide_z.outer])
+    core = np.asarray(square[wide_z.within, wide_y.within, wide_x.within] >= shape.cap)
     # distance in height units: a function of one integer, so rounding cannot differ between blocks
     np.sqrt(square, out=square)
     square *= np.float32(UNIT / math.sqrt(SQUARE))
     np.rint(square, out=square)
-    for axis in (2, 1, 0):
+    for axis, cut_off in ((2, wide_x), (1, wide_y), (0, wide_z)):
         if len(shape.taps[axis]) > 1:
+            work = np.empty_like(square)
             (_smooth_planes, _smooth_rows, _smooth_line)[axis](square, shape.taps[axis], work)
-            square, work = work, square
-    height = np.full([n + 2 for n in edges_CZYX.shape[1:]], -np.inf, np.float32)
-    _combine(square, cut, np.float32(shape.slope), height)
+            square = work
+        square = np.ascontiguousarray(square[(*(slice(None),) * axis, cut_off.within)])
+    height = np.full([n + 2 for n in square.shape], -np.inf, np.float32)
+    _combine(square, np.ascontiguousarray(cut[z, y, x]), np.float32(shape.slope), height)
     return height, core
+
+
+class _Cut:
+    """Along one axis: the voxels that smoothing needs (`outer`), and those of interest among them (`within`)."""
+
+    def __init__(self, wanted: slice, reach: int, extent: int) -> None:
+        self.outer = slice(max(0, wanted.start - reach), min(extent, wanted.stop + reach))
+        self.within = slice(wanted.start - self.outer.start, wanted.stop - self.outer.start)
 
 
 def distances_nm(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +43,17 @@ class Look:
     hidden: Section
     answer: Section
     often: Section
+    lead: ClassVar[str] = (
+        "The middle sections of crops that were not learned from. Brightness and contrast of a hidden patch are "
+        "shown as they really are: they are not asked for. Maps of how often are bright where much is "
+        "hidden: by the finished run in the last picture, and as it was at each validation in the row below."
+    )
+
+    @property
+    def pictures(self) -> tuple[tuple[str, Section], ...]:
+        """By name, in the order in which they are shown."""
+        names = ("image", "hidden", "answer", "hidden how often")
+        return tuple(zip(names, (self.image, self.hidden, self.answer, self.often), strict=True))
 
 
 @torch.no_grad()

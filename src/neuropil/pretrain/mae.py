@@ -7,13 +7,14 @@ The base of masked autoencoders (He et al. 2022, arXiv 2111.06377) and of decisi
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from neuropil.config import Config
+from neuropil.config import AugmentConfig, Config
 from neuropil.config.pretrain import TargetConfig
 from neuropil.geometry import Float3, Int3
 from neuropil.pretrain.choosers import Chooser, RankedChooser, View
@@ -31,6 +32,10 @@ from neuropil.pretrain.targets import (
     standardised,
     taken,
 )
+
+if TYPE_CHECKING:
+    from neuropil.pretrain.look import Look
+    from neuropil.pretrain.validate import MaskedValidator
 
 Batch = dict[str, Tensor]
 
@@ -124,6 +129,25 @@ class MaskedModelling(nn.Module):
             # choosers are told the error on voxels: its size means the same all through a run
             self.chooser.learn(view, mask, losses["voxels"].detach(), self._teacher)
             return {"network": each_BM.mean()}
+
+    def views(self) -> dict[str, AugmentConfig]:
+        """None: what is hidden of a crop is hidden by the chooser."""
+        return {}
+
+    def validator(self, crops: Sequence[Batch], probe: Sequence[Batch]) -> MaskedValidator:
+        """Scores on held-back crops and, where there are any, on labelled ones."""
+        # both rooms beside this one look at what is defined here
+        from neuropil.pretrain.look import hidden_shares
+        from neuropil.pretrain.validate import MaskedValidator
+
+        masks = partial(hidden_shares, self, crops[0], self._config)
+        return MaskedValidator(crops, probe, self._config, masks)
+
+    def look(self, crop: Batch) -> Look:
+        """Pictures of a crop (a batch of one)."""
+        from neuropil.pretrain.look import look
+
+        return look(self, crop, self._config)
 
     @property
     def teacher(self) -> SlowCopy | None:

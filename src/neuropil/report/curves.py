@@ -16,13 +16,46 @@ SCORE_LINES = (
     ("voi_merge", "VOI merge", "c3"),
     ("arand", "ARAND", "c4"),
 )
-#: What pretraining logs: title, what y is, caption, and lines (rows, key, name, colour).
+#: What organelles and pretraining log: title, what y is, caption, and lines (rows, key, name, colour).
 PRETRAIN_LINES = (
+    (
+        "Objects and foreground",
+        "share",
+        "The held-back slabs at the thresholds that were best at that time.",
+        (
+            ("validation", "f1_50", "F1 at IoU 0.5", "c1"),
+            ("validation", "f1_75", "F1 at IoU 0.75", "c2"),
+            ("validation", "iou", "IoU of the foreground", "c3"),
+            ("validation", "dice", "Dice of the foreground", "c4"),
+        ),
+    ),
     (
         "Hidden patches",
         "error",
         "Held-back crops under random masks. An error of 1 on voxels is no answer at all.",
         (("validation", "masked_voxels", "voxels", "c1"), ("validation", "masked_hog", "gradients", "c2")),
+    ),
+    (
+        "Two views",
+        "error · share",
+        "Held-back crops: the error of restoring them from either view, and how many cells of one view are nearest to "
+        "themselves in the other.",
+        (
+            ("validation", "restored_weak", "restored from the weak view", "c1"),
+            ("validation", "restored_strong", "restored from the strong view", "c2"),
+            ("validation", "matched", "cells found again", "c3"),
+        ),
+    ),
+    (
+        "Terms of the loss",
+        "error · nats",
+        "Each before its weight.",
+        (
+            ("metrics", "loss_reconstruction", "reconstruction", "c1"),
+            ("metrics", "loss_contrast", "contrast", "c2"),
+            ("metrics", "loss_cross", "contrast after attention", "c3"),
+            ("metrics", "loss_feature_mse", "distance of features", "c4"),
+        ),
     ),
     (
         "Agents",

@@ -21,6 +21,7 @@ from neuropil.report.colours import ERROR_COLOURS
 from neuropil.report.images import data_uri, voxel_text
 from neuropil.report.model import Look, ReportData
 from neuropil.report.scene import Scene, read_scene
+from neuropil.report.trees import TreePage, tree_page
 
 _ERROR_WORDS = {
     mistakes.SPLIT: ("Split", "in a segment other than its neuron's main one"),
@@ -61,9 +62,10 @@ class RunView:
     places: tuple[panels.Place, ...]
     turntables: tuple[Turntable, ...]
     frame_text: str
-    has_affinities: bool
+    evidence: str
     strips: tuple[panels.PlaneRow, ...]
     strips_lead: str
+    trees: TreePage | None
 
 
 def write_report(reports: ReportData | Sequence[ReportData], out: str | Path, *, look: Look = Look()) -> Path:
@@ -130,9 +132,10 @@ def run_view(data: ReportData, key: str, look: Look) -> RunView:
         " × ".join(f"{n * v / 1000:.3g}" for n, v in zip(scene.box.shape, scene.box.voxel_size, strict=True)) + " µm"
         if scene
         else "",
-        scene is not None and scene.affinities_ZYXC is not None,
+        "" if scene is None or scene.affinities_ZYXC is None else scene.evidence,
         tuple(panels.strip_row(strip, look.place_pixels) for strip in data.strips),
         data.strips_lead,
+        None if data.trees is None else tree_page(data.trees, width=look.tree_pixels, most=look.worst),
     )
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from neuropil.geometry import Float3, Int3
 
 if TYPE_CHECKING:
+    from neuropil.report.trees import TreeView
     from neuropil.volume import Volume
 
 
@@ -85,6 +86,8 @@ class ReportData:
         Sentences shown at the end of the summary.
     strips, strips_lead
         Further pictures, and what they show.
+    trees
+        A traced tree beside a true one.
     """
 
     title: str
@@ -104,6 +107,7 @@ class ReportData:
     notes: Sequence[str] = ()
     strips: Sequence[Strip] = ()
     strips_lead: str = ""
+    trees: TreeView | None = None
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,8 @@ class Look:
         Of the 3-D picture: objects, views around it, pixels of a view, voxels along its longest side.
     plane_pixels, place_pixels
         Width of the plane pictures, and of those of mistakes.
+    tree_pixels
+        Longer side of the pictures of trees.
     """
 
     voxels: int = 256**3
@@ -134,6 +140,7 @@ class Look:
     solid_side: int = 224
     plane_pixels: int = 560
     place_pixels: int = 280
+    tree_pixels: int = 900
 
     def shared(self, runs: int) -> Look:
         """Fewer sections and views for each of several runs, so that the page stays light."""

@@ -25,7 +25,7 @@ TITLES = {
     "truth": "Truth",
     "segmentation": "Segmentation",
     "errors": "Errors",
-    "affinities": "Affinities",
+    "affinities": "Prediction",
 }
 Cut = tuple[Any, ...]
 FILL = 0.42

@@ -33,7 +33,7 @@ class Labels:
 
 @dataclass(frozen=True)
 class Scene:
-    """What is shown of one run: everything on the voxels of `box`."""
+    """What is shown of one run: all on the voxels of `box`; `evidence` says what colours of affinities mean."""
 
     box: Box
     whole: Box
@@ -41,6 +41,7 @@ class Scene:
     truth: Labels | None = None
     segmentation: Labels | None = None
     affinities_ZYXC: npt.NDArray[np.uint8] | None = None
+    evidence: str = ""
 
     @property
     def cropped(self) -> bool:
@@ -77,6 +78,7 @@ def read_scene(data: ReportData, look: Look) -> Scene | None:
         truth=small_labels(read["truth"], "truth") if "truth" in read else None,
         segmentation=small_labels(read["segmentation"], "segmentation") if "segmentation" in read else None,
         affinities_ZYXC=_shown_affinities(data, read["affinities"]) if "affinities" in read else None,
+        evidence=_meaning(data) if "affinities" in read else "",
     )
 
 
@@ -148,8 +150,21 @@ def _read(volume: Volume | npt.NDArray[Any], box: Box) -> npt.NDArray[Any]:
     return volume[..., *box.slices()] if isinstance(volume, np.ndarray) else volume.read(box)
 
 
+def _meaning(data: ReportData) -> str:
+    if getattr(data.affinities, "kind", "affinities") != "prediction":
+        return (
+            "Affinities: red, green and blue are the evidence along x, y and z that neighbours belong together; white "
+            "is inside a neuron, dark is a border."
+        )
+    names = list(getattr(data.affinities, "attrs", {}).get("channels", ()))[:3]
+    told = ", ".join(f"{colour} is {name}" for colour, name in zip(("red", "green", "blue"), names, strict=False))
+    return f"Prediction: {told}." if len(names) > 1 else f"Prediction: white is {', '.join(names)}."
+
+
 def _shown_affinities(data: ReportData, aff_CZYX: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """The shortest step along x, y and z as red, green and blue."""
+    """The shortest step along x, y and z as red, green and blue; of another prediction, its first three channels."""
+    if getattr(data.affinities, "kind", "affinities") == "prediction":
+        return np.stack([aff_CZYX[min(c, len(aff_CZYX) - 1)] for c in range(3)], axis=-1)
     offsets: Offsets = as_offsets(data.offsets or getattr(data.affinities, "attrs", {}).get("offsets", ()))
     if len(offsets) != aff_CZYX.shape[0]:
         raise InputError(f"{aff_CZYX.shape[0]} affinity channels and {len(offsets)} offsets", "one offset a channel")

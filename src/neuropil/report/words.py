@@ -19,10 +19,19 @@ MEANING: dict[str, tuple[str, str]] = {
     "cremi_score": ("CREMI score", "geometric mean of VOI sum and ARAND"),
     "erl_nm": ("ERL", "expected run length: nm of neuron followed without a mistake"),
     "nerl": ("NERL", "ERL as a share of the best possible"),
+    "esa": ("ESA", "entire structure average: mean distance of the trees, in steps"),
+    "dsa": ("DSA", "different structure average: mean distance of what is apart"),
+    "pds": ("PDS", "percentage of different structure: share of samples that are apart"),
+    "precision": ("Precision", "share of what was traced that is true"),
+    "recall": ("Recall", "share of the truth that was found"),
+    "f1": ("F1", "harmonic mean of precision and recall"),
+    "mes": ("MES", "miss-extra score: 1 is perfect"),
+    "diadem": ("DIADEM", "weighted share of branch points and tips at the end of right paths"),
+    "hd95": ("HD95", "distance that 95 % of the cable stays below"),
     "num_truth": ("Neurons", "objects in the truth"),
     "num_pred": ("Segments", "objects in the segmentation"),
 }
-MAIN = ("voi_sum", "voi_split", "voi_merge", "arand")
+MAIN = ("voi_sum", "voi_split", "voi_merge", "arand", "esa", "f1", "precision", "recall")
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,45 @@
 
 from __future__ import annotations
 
+from neuropil.tasks.base import task_named
 from neuropil.training.checkpoint import Run
 
 
 def model_card(run: Run) -> str:
     """Markdown that says what was trained on what, how well it did on what was held back, and how to use it."""
+    if "inflation" in run.card:
+        return _inflated_card(run)
     return _encoder_card(run) if run.card.get("kind") == "encoder" else _network_card(run)
+
+
+def _inflated_card(run: Run) -> str:
+    card, config = run.card, run.config
+    found = card["inflation"]
+    lines = [
+        f"# {run.path.name}: an encoder inflated from a 2-D {found['family']} model",
+        "",
+        f"- **Encoder** {config.model.encoder}, width {config.model.vit.dim}, {config.model.vit.depth} blocks; patches "
+        f"of {card['patch']} voxels; kernels spread: {config.inflate.depth}",
+        f"- **From** `{card['sources'][0]['image']}`, sha256 {card['sources'][0]['sha256']}",
+        f"- **Made** {card['created']}, neuropil {card['versions']['neuropil']}",
+        "- **Licence** of these weights: that of the file; of some families it is not free",
+        "",
+        "## What became of its tensors",
+        "",
+        f"{len(found['copied'])} copied, {len(found['dropped'])} dropped, {len(found['missing'])} missing.",
+        "",
+        *(f"- `{name}`: {what}" for name, what in {**found["changed"], **found["new"]}.items()),
+        "",
+        "## Use",
+        "",
+        "Grey values are 0..1; `train` takes network, encoder and sizes over from here.",
+        "",
+        "```",
+        f"neuropil train --image IMAGE --labels LABELS --out runs/new --init {run.path.name}",
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def _encoder_card(run: Run) -> str:
@@ -49,14 +82,15 @@ def _encoder_card(run: Run) -> str:
 
 def _network_card(run: Run) -> str:
     card, config = run.card, run.config
-    best = card["best"]
     z, y, x = run.voxel_size
     lines = [
-        f"# {run.path.name}: affinities for {card['recipe']}",
+        f"# {run.path.name}: {'affinities' if run.offsets else run.task} for {card['recipe']}",
         "",
         f"- **Network** {config.model.name}, channels {list(config.model.channels)}, {card['parameters']:,} parameters",
         f"- **Voxel size** {z:g} × {y:g} × {x:g} nm (z, y, x)",
-        f"- **Affinities** {[list(o) for o in run.offsets]} (voxel steps z, y, x)",
+        f"- **Affinities** {[list(o) for o in run.offsets]} (voxel steps z, y, x)"
+        if run.offsets
+        else f"- **Channels** {', '.join(channel.name for channel in run.channels)}",
         f"- **Trained** {card['created']}, seed {card['seed']}, {run.steps} steps, "
         f"neuropil {card['versions']['neuropil']}",
         "- **Licence** of these weights: that of the training data permitting, the trainer's to choose",
@@ -67,11 +101,9 @@ def _network_card(run: Run) -> str:
         "",
         "## Held-back score",
         "",
-        "Mean over the held-back slabs at the calibrated decoding (threshold and biases were chosen there too):",
+        "On the held-back slabs at the calibrated decoding (which was chosen there too):",
         "",
-        "| threshold | VOI split | VOI merge | VOI sum | ARAND |",
-        "|---|---|---|---|---|",
-        f"| {best['threshold']} | {best['voi_split']} | {best['voi_merge']} | {best['voi_sum']} | {best['arand']} |",
+        *_scores(run),
         "",
         "## Use",
         "",
@@ -81,3 +113,16 @@ def _network_card(run: Run) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _scores(run: Run) -> list[str]:
+    """A table of the best scores, and of the values that were calibrated with them."""
+    best = run.card["best"]
+    chosen = {k: v for k, v in best["calibration"].items() if v not in (None, [])}
+    shown = {**chosen, **{key: best[key] for key in task_named(run.task).headline}}
+    names = [name.replace("_", " ") for name in shown]
+    return [
+        "| " + " | ".join(names) + " |",
+        "|" + "---|" * len(names),
+        "| " + " | ".join(str(value) for value in shown.values()) + " |",
+    ]

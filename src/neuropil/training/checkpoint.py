@@ -34,6 +34,7 @@ from neuropil.config import Config, parse_config
 from neuropil.errors import ConfigError, RunError
 from neuropil.geometry import Float3
 from neuropil.models import build_model
+from neuropil.tasks.base import Channel
 
 FORMAT = 1
 #: What a validation is drawn from, kept in its row of the metrics only.
@@ -121,14 +122,33 @@ class Run:
 
     @property
     def voxel_size(self) -> Float3:
-        """nm, z, y, x, of the volumes it was trained on."""
+        """nm, z, y, x, of the volumes it was trained on.
+
+        Raises
+        ------
+        RunError
+            If it was inflated from images, for voxels of any size.
+        """
+        if self.card["voxel_size"] is None:
+            raise RunError(f"'{self.path}' was inflated for voxels of any size", "a run that was trained on volumes")
         z, y, x = self.card["voxel_size"]
         return float(z), float(y), float(x)
 
     @property
     def offsets(self) -> Offsets:
-        """The affinity step of each output channel."""
+        """The affinity step of each output channel; none where the task is not affinities."""
         return as_offsets(self.card["offsets"])
+
+    @property
+    def task(self) -> str:
+        """What was learned: a name in the TASKS table, or package.module:TASK."""
+        return str(self.card.get("task", "neurons"))
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """The outputs of the network."""
+        stored = self.card.get("channels", [["affinity", offset] for offset in self.card["offsets"]])
+        return tuple(Channel(str(name), (int(z), int(y), int(x))) for name, (z, y, x) in stored)
 
     @property
     def calibration(self) -> dict[str, Any]:
@@ -161,7 +181,7 @@ class Run:
                 f"train with --init {self.path}",
             )
         tensors, _ = self._weights()
-        model = build_model(self.config.model, self.voxel_size, len(self.offsets))
+        model = build_model(self.config.model, self.voxel_size, len(self.channels))
         load_exactly(model, tensors, str(self.path / WEIGHTS))
         return model.to(device).eval()
 

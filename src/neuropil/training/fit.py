@@ -8,13 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import nn
 
 from neuropil.config import Config
-from neuropil.data.augment.base import sectioned
 from neuropil.data.batches import Order, make_loader
 from neuropil.data.normalise import Normaliser, fit_normaliser
 from neuropil.data.sampling import Sampler, prepare, split_region
@@ -25,15 +23,15 @@ from neuropil.infer.predict import volume_plan
 from neuropil.infer.settings import predict_settings
 from neuropil.models import build_model, network_stride
 from neuropil.plan import resolved
-from neuropil.registry import SEGMENTERS
+from neuropil.tasks.base import task_named
 from neuropil.training.card import model_card
 from neuropil.training.checkpoint import Run, write_atomic
 from neuropil.training.engine import check_devices, launch
 from neuropil.training.loop import train_loop
-from neuropil.training.objective import AffinityObjective, Batch
+from neuropil.training.objective import Batch, SupervisedObjective
 from neuropil.training.rundir import open_or_create, origin
-from neuropil.training.transfer import read_first_weights, transfer
-from neuropil.training.validate import HeldBack, Validator
+from neuropil.training.transfer import adopted, read_first_weights, transfer
+from neuropil.training.validate import Part, Validator
 from neuropil.volume import Volume
 
 Pair = tuple[Volume, Volume]
@@ -45,7 +43,7 @@ class Job:
 
     pairs: Sequence[Pair]
     regions: Sequence[Box]
-    held: Sequence[HeldBack]
+    held: Sequence[Part]
     normalisers: Sequence[Normaliser]
     run: Run
     init: str | None
@@ -63,7 +61,7 @@ def fit(pairs: Sequence[Pair], config: Config, out: str | os.PathLike[str], *, i
     out
         The run directory to make, or with `resume` to go on with.
     init
-        First weights: a run directory or a .safetensors file.
+        First weights: a run directory or a .safetensors file. An inflated run brings its encoder's settings too.
 
     Returns
     -------
@@ -76,6 +74,7 @@ def fit(pairs: Sequence[Pair], config: Config, out: str | os.PathLike[str], *, i
         If volumes, settings or the directory cannot be used; see the modules that check them.
     """
     voxel_size = _voxel_size(pairs)
+    config = _flat_if_thin(adopted(config, init), pairs)
     settings = resolved(config, voxel_size, network_stride(config.model, voxel_size))
     check_crop(settings, network_stride(settings.model, voxel_size))
     normalisers = [fit_normaliser(image, settings.data) for image, _ in pairs]
@@ -84,7 +83,7 @@ def fit(pairs: Sequence[Pair], config: Config, out: str | os.PathLike[str], *, i
         region, slab = split_region(labels.box.intersected(image.box), settings.data)
         regions.append(region)
         if slab is not None:
-            held.append(HeldBack(image, labels, slab, normaliser))
+            held.append(Part(image, labels, slab, normaliser))
     if not held:
         raise ConfigError(
             f"data.validation = {settings.data.validation}",
@@ -92,7 +91,8 @@ def fit(pairs: Sequence[Pair], config: Config, out: str | os.PathLike[str], *, i
         )
     # everything that can be wrong must be said before the directory exists
     sources = prepare(pairs, settings.data, regions=regions, normalisers=normalisers)
-    Sampler(sources, _crop(settings), _offsets(settings), settings.data, settings.train.seed)
+    task = task_named(settings.task)
+    Sampler(sources, _crop(settings), task.targets(settings, voxel_size), settings.data, settings.train.seed)
     del sources
     check_decoding(settings, held, voxel_size)
     check_devices(settings.train.devices)
@@ -125,17 +125,15 @@ def worked(work: Callable[[Fabric, Any], bool], job: Any, run: Run) -> Run:
     return done
 
 
-def check_decoding(config: Config, held: Sequence[HeldBack], voxel_size: Float3) -> None:
-    """Meet now what would otherwise stop the first validation: segmenter, offsets, tiles, slabs without labels.
+def check_decoding(config: Config, held: Sequence[Part], voxel_size: Float3) -> None:
+    """Meet now what would otherwise stop the first validation: settings of the task, tiles, slabs without labels.
 
     Raises
     ------
     ConfigError, InputError
         For the first of them.
     """
-    segmenter = SEGMENTERS.resolve(config.segment.method)
-    probe = np.zeros((len(_offsets(config)), 4, 4, 4), np.uint8)
-    segmenter(probe, _offsets(config), voxel_size, config.segment.model_copy(update={"threshold": 0.5, "bias": ()}))
+    task_named(config.task).check(config, voxel_size)
     settings = predict_settings(config, network_stride(config.model, voxel_size))
     for slab in held:
         volume_plan(slab.image.crop(slab.box), settings)
@@ -157,7 +155,7 @@ def first_weights(init: str, config: Config, voxel_size: Float3) -> dict[str, An
         If they are missing, damaged, or of another network.
     """
     path, tensors, identity = read_first_weights(init)
-    network = build_model(config.model, voxel_size, len(_offsets(config)))
+    network = _built(config, voxel_size)
     account = transfer(network, tensors, config.train, str(path))
     print("\n".join(account.lines(str(path))), file=sys.stderr)
     return {**identity, "account": account.summary()}
@@ -172,38 +170,35 @@ def check_crop(config: Config, stride: Int3) -> None:
 def _work(fabric: Fabric, job: Job) -> bool:
     config = job.run.config
     sources = prepare(job.pairs, config.data, regions=job.regions, normalisers=job.normalisers)
-    sampler = Sampler(sources, _crop(config), _offsets(config), config.data, config.train.seed)
-    stride = network_stride(config.model, job.run.voxel_size)
+    task, voxel_size = task_named(config.task), job.run.voxel_size
+    sampler = Sampler(sources, _crop(config), task.targets(config, voxel_size), config.data, config.train.seed)
+    stride = network_stride(config.model, voxel_size)
 
     def batches(first_step: int, rank: int, world: int) -> Iterator[Batch]:
         order = Order(config.train.batch, first_step, None, rank, world)
         return iter(make_loader(sampler, order, config.data, pin_memory=fabric.device.type == "cuda"))
 
-    steps = config.data.widen_border
-    validator = Validator(
-        job.held,
-        config,
-        _offsets(config),
-        (0 if sectioned(job.run.voxel_size) else steps, steps, steps),
-        predict_settings(config, stride),
-        (2 * stride[0], 2 * stride[1], 2 * stride[2]),
-    )
-    return train_loop(fabric, job.run, AffinityObjective(_network(job), config.train), batches, validator)
+    context = (2 * stride[0], 2 * stride[1], 2 * stride[2])
+    learned = [
+        Part(image, labels, region, normaliser)
+        for (image, labels), region, normaliser in zip(job.pairs, job.regions, job.normalisers, strict=True)
+    ]
+    validator = Validator(job.held, learned, config, predict_settings(config, stride), context)
+    objective = SupervisedObjective(_network(job), lambda logits, batch: task.loss(logits, batch, config))
+    return train_loop(fabric, job.run, objective, batches, validator)
 
 
 def _network(job: Job) -> nn.Module:
     config = job.run.config
     torch.manual_seed(config.train.seed)
-    network = build_model(config.model, job.run.voxel_size, len(_offsets(config)))
+    network = _built(config, job.run.voxel_size)
     if job.init is not None:
         path, tensors, _ = read_first_weights(job.init)
         transfer(network, tensors, config.train, str(path))
     return network
 
 
-def _sources(
-    pairs: Sequence[Pair], normalisers: Sequence[Normaliser], held: Sequence[HeldBack]
-) -> list[dict[str, Any]]:
+def _sources(pairs: Sequence[Pair], normalisers: Sequence[Normaliser], held: Sequence[Part]) -> list[dict[str, Any]]:
     return [
         {
             "image": image.name,
@@ -217,13 +212,34 @@ def _sources(
 
 
 def _card(config: Config, voxel_size: Float3, sources: list[dict[str, Any]]) -> dict[str, Any]:
-    model = build_model(config.model, voxel_size, len(_offsets(config)))
+    task = task_named(config.task)
+    channels = task.channels(config)
     return {
-        **origin(config, sum(p.numel() for p in model.parameters())),
+        **origin(config, sum(p.numel() for p in _built(config, voxel_size).parameters())),
         "voxel_size": list(voxel_size),
-        "offsets": [list(o) for o in _offsets(config)],
+        "task": config.task,
+        "channels": [[channel.name, list(channel.step)] for channel in channels],
+        "offsets": [list(channel.step) for channel in channels] if task.kind == "affinities" else [],
         "sources": sources,
     }
+
+
+def _built(config: Config, voxel_size: Float3) -> nn.Module:
+    """The network with an output for each channel of the task, and fresh weights."""
+    channels = task_named(config.task).channels(config)
+    network = build_model(config.model, voxel_size, len(channels))
+    if any(channel.prior != 0.5 for channel in channels):
+        bias = network.get_parameter("head.bias")
+        with torch.no_grad():
+            bias.copy_(torch.logit(torch.tensor([channel.prior for channel in channels])))
+    return network
+
+
+def _flat_if_thin(config: Config, pairs: Sequence[Pair]) -> Config:
+    """Settings of a network that does not look along z, where there is nothing to see there."""
+    if any(image.box.shape[0] > 1 for image, _ in pairs):
+        return config
+    return config.model_copy(update={"model": config.model.model_copy(update={"flat": True})})
 
 
 def _voxel_size(pairs: Sequence[Pair]) -> Float3:
@@ -235,8 +251,3 @@ def _voxel_size(pairs: Sequence[Pair]) -> Float3:
 def _crop(config: Config) -> Int3:
     assert config.data.crop is not None  # filled by `resolved`
     return config.data.crop
-
-
-def _offsets(config: Config) -> tuple[Int3, ...]:
-    assert config.model.offsets is not None  # filled by `resolved`
-    return config.model.offsets

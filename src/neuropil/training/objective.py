@@ -5,13 +5,10 @@ Supervised training and every way of pretraining are one of these, so that they 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from torch import Tensor, nn
-
-from neuropil.config import TrainConfig
-from neuropil.training.losses import affinity_loss
 
 Batch = dict[str, Tensor]
 #: State beside the parameters: tensors, and plain values.
@@ -57,34 +54,25 @@ class Objective(Protocol):
         """As of `nn.Module`."""
 
 
-class AffinityObjective(nn.Module):
-    """Supervised training: a network learns the affinities of labelled crops.
+class SupervisedObjective(nn.Module):
+    """Supervised training: a network learns what a task teaches of labelled crops.
 
     Parameters
     ----------
     network
         Image (B, 1, Z, Y, X) → logits (B, C, Z, Y, X).
-    config
-        Which loss.
+    loss
+        (logits, batch) → scalar.
     """
 
-    def __init__(self, network: nn.Module, config: TrainConfig) -> None:
+    def __init__(self, network: nn.Module, loss: Callable[[Tensor, Batch], Tensor]) -> None:
         super().__init__()
         self.kept = network
-        self._config = config
+        self._loss = loss
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """The affinity loss of a batch with image, affinities and valid."""
-        config = self._config
-        loss = affinity_loss(
-            self.kept(batch["image"]),
-            batch["affinities"],
-            batch["valid"],
-            kind=config.loss,
-            balance=config.balance,
-            dice_weight=config.dice,
-        )
-        return {"network": loss}
+        """The loss of a batch."""
+        return {"network": self._loss(self.kept(batch["image"]), batch)}
 
     def groups(self) -> dict[str, nn.Module]:
         """One group: the network."""

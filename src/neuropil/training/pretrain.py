@@ -4,39 +4,77 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
 from neuropil.affinities import NEAREST, affinities_from_labels
-from neuropil.config import Config
+from neuropil.config import AugmentConfig, Config
 from neuropil.data.batches import Order, collate, make_loader
 from neuropil.data.normalise import Normaliser, fit_normaliser
 from neuropil.data.targets import known_labels
 from neuropil.data.unlabelled import RawSampler, prepare_raw
-from neuropil.errors import ConfigError, InputError, RunError
+from neuropil.errors import ConfigError, InputError
 from neuropil.geometry import Box, Int3
 from neuropil.models import network_stride
 from neuropil.plan import resolved
-from neuropil.pretrain.look import Look, hidden_shares, look
-from neuropil.pretrain.mae import MaskedModelling
-from neuropil.pretrain.networks import MaskedNetwork, build_masked
 from neuropil.pretrain.targets import patches
-from neuropil.pretrain.validate import MaskedValidator
 from neuropil.registry import MASKS, PRETEXTS
 from neuropil.training.checkpoint import CHECKPOINT, Run, load_exactly, part_of, read_tensors
 from neuropil.training.engine import check_devices
 from neuropil.training.fit import Pair, worked
-from neuropil.training.loop import train_loop
-from neuropil.training.objective import Batch
+from neuropil.training.loop import Validate, train_loop
+from neuropil.training.objective import Batch, Objective
 from neuropil.training.rundir import open_or_create, origin
 from neuropil.volume import Volume, open_volume
+
+
+class Pictures(Protocol):
+    """Sections (Y, X) of one crop that say what a pretext does.
+
+    Attributes
+    ----------
+    pictures
+        Name and grey values 0..1 of each.
+    lead
+        What all such pictures have in common, for people.
+    """
+
+    @property
+    def pictures(self) -> tuple[tuple[str, npt.NDArray[np.float32]], ...]: ...
+
+    @property
+    def lead(self) -> str: ...
+
+
+class Pretext(Objective, Protocol):
+    """A way of pretraining, built by a function of the table PRETEXTS.
+
+    Attributes
+    ----------
+    kept
+        Has besides a `patch`: extents of crops are multiples of it.
+    """
+
+    kept: Any
+
+    def views(self) -> Mapping[str, AugmentConfig]:
+        """Images of each crop that are wanted beside it; see `RawSampler`."""
+
+    def validator(self, crops: Sequence[Batch], probe: Sequence[Batch]) -> Validate:
+        """What scores `kept` on held-back crops and, where there are any, on labelled ones."""
+
+    def look(self, crop: Batch) -> Pictures:
+        """Pictures of one crop (a batch of one)."""
+
+    def eval(self) -> Any:
+        """As of `nn.Module`."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +119,14 @@ def fit_pretext(
     if not images:
         raise InputError("no volumes to pretrain on", "at least one --image")
     voxel_size = images[0].voxel_size
-    network = build_masked(config, voxel_size)
+    check_names(config)
+    pretext: Pretext = PRETEXTS.resolve(config.pretrain.method)(config, voxel_size)
+    network = pretext.kept
     stride = network_stride(config.model, voxel_size)
     z, y, x = (math.lcm(s, p) for s, p in zip(stride, network.patch, strict=True))
     settings = resolved(config, voxel_size, (z, y, x))
     crop = _crop(settings)
-    check_settings(settings, network, probe)
+    check_settings(settings, network.patch, probe)
     normalisers = [fit_normaliser(image, settings.data) for image in images]
     split = [hold_back(image.box, crop, settings.data.validation) for image in images]
     regions, held = [r for r, _ in split], [h for _, h in split]
@@ -99,7 +139,7 @@ def fit_pretext(
 
 def _card(
     config: Config,
-    network: MaskedNetwork,
+    network: Any,
     given: tuple[Sequence[Volume], Sequence[Normaliser], Sequence[Box]],
     probe: Sequence[Pair],
 ) -> dict[str, Any]:
@@ -125,25 +165,29 @@ def _card(
     }
 
 
-def check_settings(config: Config, network: MaskedNetwork, probe: Sequence[Pair]) -> None:
-    """Meet now what would otherwise stop the first step.
-
-    Raises
-    ------
-    ConfigError
-        If the method or the mask policy is unknown, the crop is no whole number of patches, or a probe is missing.
-    """
+def check_names(config: Config) -> None:
+    """Raise a ConfigError if the method or the mask policy is unknown."""
     PRETEXTS.resolve(config.pretrain.method)
     MASKS.resolve(config.pretrain.mask.policy)
     if config.pretrain.mask.policy == "learned":
         raise ConfigError(
             "pretrain.mask.policy = learned", "another policy", "agents choose in the recipe decision_mim"
         )
+
+
+def check_settings(config: Config, patch: Int3, probe: Sequence[Pair]) -> None:
+    """Meet now what would otherwise stop the first step.
+
+    Raises
+    ------
+    ConfigError
+        If the crop is no whole number of patches, or a probe is missing.
+    """
     crop = _crop(config)
-    if any(c % p for c, p in zip(crop, network.patch, strict=True)):
-        raise ConfigError(f"data.crop = {list(crop)}", f"multiples of the patch {list(network.patch)}")
-    if np.prod([c // p for c, p in zip(crop, network.patch, strict=True)]) < 2:
-        raise ConfigError(f"data.crop = {list(crop)}", f"at least two patches of {list(network.patch)}")
+    if any(c % p for c, p in zip(crop, patch, strict=True)):
+        raise ConfigError(f"data.crop = {list(crop)}", f"multiples of the patch {list(patch)}")
+    if np.prod([c // p for c, p in zip(crop, patch, strict=True)]) < 2:
+        raise ConfigError(f"data.crop = {list(crop)}", f"at least two patches of {list(patch)}")
     if config.pretrain.mask.adapt_ratio and not probe:
         raise ConfigError(
             "pretrain.mask.adapt_ratio without labels",
@@ -171,30 +215,30 @@ def hold_back(box: Box, crop: Int3, share: float) -> tuple[Box, Box]:
 
 def _work(fabric: Fabric, job: PretrainJob) -> bool:
     run, config = job.run, job.run.config
+    torch.manual_seed(config.train.seed)
+    objective: Pretext = PRETEXTS.resolve(config.pretrain.method)(config, run.voxel_size)
     sampler = RawSampler(
         _sources(job.images, job.regions, job.normalisers, config),
         _crop(config),
         config.data,
         config.train.seed,
         batch=config.train.batch,
+        views=objective.views(),
     )
 
     def batches(first_step: int, rank: int, world: int) -> Iterator[Batch]:
         order = Order(config.train.batch, first_step, None, rank, world)
         return iter(make_loader(sampler, order, config.data, pin_memory=fabric.device.type == "cuda"))
 
-    torch.manual_seed(config.train.seed)
-    objective = PRETEXTS.resolve(config.pretrain.method)(config, run.voxel_size)
-    held = _held_crops(job)
-    masks = partial(hidden_shares, objective, held[0], config) if isinstance(objective, MaskedModelling) else None
-    validator = MaskedValidator(held, _probe_crops(job, objective.kept.patch), config, masks)
+    validator = objective.validator(_held_crops(job, objective), _probe_crops(job, objective.kept.patch))
     return train_loop(fabric, run, objective, batches, validator)
 
 
-def _held_crops(job: PretrainJob) -> list[dict[str, Tensor]]:
+def _held_crops(job: PretrainJob, objective: Pretext) -> list[dict[str, Tensor]]:
     config = job.run.config
     still = config.data.model_copy(update={"augment": config.data.augment.still()})
-    sampler = RawSampler(_sources(job.images, job.held, job.normalisers, config), _crop(config), still, 1, batch=1)
+    sources = _sources(job.images, job.held, job.normalisers, config)
+    sampler = RawSampler(sources, _crop(config), still, 1, batch=1, views=objective.views())
     return [collate([(i, sampler(i))]) for i in range(config.pretrain.crops)]
 
 
@@ -233,28 +277,28 @@ def _crop(config: Config) -> Int3:
     return config.data.crop
 
 
-def restored(run: Run) -> MaskedModelling:
+def restored(run: Run) -> Pretext:
     """The objective of a pretraining run as its last checkpoint left it, with the averaged weights.
 
     Raises
     ------
     RunError
-        If the run has no checkpoint, or holds no masked modelling.
+        If the run has no checkpoint.
     """
     tensors, state = read_tensors(run.path / CHECKPOINT)
-    objective = PRETEXTS.resolve(run.config.pretrain.method)(run.config, run.voxel_size)
-    if not isinstance(objective, MaskedModelling):
-        raise RunError(f"'{run.path}' was made by {run.config.pretrain.method}", "a run of masked modelling")
+    objective: Pretext = PRETEXTS.resolve(run.config.pretrain.method)(run.config, run.voxel_size)
     load_exactly(objective.kept, part_of(tensors, "ema."), str(run.path))
     with torch.no_grad():
-        for name, tensor in objective.chooser.state_dict().items():
-            tensor.copy_(tensors[f"objective.chooser.{name}"])
+        for name, tensor in objective.state_dict().items():
+            if not name.startswith("kept."):
+                tensor.copy_(tensors[f"objective.{name}"])
     objective.load_extra_state(part_of(tensors, "extra."), state["extra"])
-    return objective.eval()
+    objective.eval()
+    return objective
 
 
-def looks(run: Run, count: int) -> list[Look]:
-    """Pictures of held-back crops of the first volume, as the finished run masks and answers them.
+def looks(run: Run, count: int) -> list[Pictures]:
+    """Pictures of held-back crops of the first volume, as the finished run sees and answers them.
 
     Raises
     ------
@@ -269,5 +313,5 @@ def looks(run: Run, count: int) -> list[Look]:
     objective = restored(run)
     few = config.model_copy(update={"pretrain": config.pretrain.model_copy(update={"crops": count, "weights": None})})
     normaliser = Normaliser.from_dict(source["normaliser"])
-    crops = _held_crops(PretrainJob([image], [box], [box], [normaliser], [], Run(run.path, few, run.card)))
-    return [look(objective, crop, config) for crop in crops]
+    job = PretrainJob([image], [box], [box], [normaliser], [], Run(run.path, few, run.card))
+    return [objective.look(crop) for crop in _held_crops(job, objective)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neuropil.config import TrainConfig
+from neuropil.config import Config, TrainConfig, parse_config
 from neuropil.errors import RunError
-from neuropil.training.checkpoint import WEIGHTS, read_tensors
+from neuropil.training.checkpoint import CARD, WEIGHTS, Run, read_tensors
+
+#: Settings under model.vit. that are of the network around an encoder, or of its training: never taken over.
+_OWN = ("taps", "decoder", "drop_path", "checkpointing")
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,42 @@ class Account:
             "unused": list(self.unused),
             "share": round(self.share, 4),
         }
+
+
+def adopted(config: Config, init: str | None) -> Config:
+    """The settings, with those of the encoder that first weights come from where it is an inflated one.
+
+    Its sizes are those of a file of somebody else, and of some of them (heads, eps) no shape tells. What was taken
+    over is said on stderr.
+
+    Raises
+    ------
+    ConfigError
+        If the settings that remain (taps) do not fit that encoder.
+    RunError
+        If the run cannot be read.
+    """
+    if init is None or not (Path(init) / CARD).is_file():
+        return config
+    theirs = Run.open(init).config.model
+    if theirs.encoder != "vit_inflated":
+        return config
+    values = config.model_dump(mode="json")
+    kept = {key: values["model"]["vit"][key] for key in _OWN}
+    values["model"] |= {
+        "name": theirs.name,
+        "encoder": theirs.encoder,
+        "vit": {**theirs.vit.model_dump(mode="json"), **kept},
+    }
+    taken = parse_config(values)
+    if taken != config:
+        sizes = f"width {theirs.vit.dim}, {theirs.vit.depth} blocks, patches of {theirs.vit.patch}"
+        print(
+            f"taken over from '{init}': model.name={theirs.name}, model.encoder={theirs.encoder}, and model.vit "
+            f"({sizes}) except {', '.join(_OWN)}",
+            file=sys.stderr,
+        )
+    return taken
 
 
 def read_first_weights(init: str) -> tuple[Path, dict[str, Tensor], dict[str, str]]:

@@ -9,6 +9,7 @@ from neuropil.affinities import NEAREST
 from neuropil.config import DataConfig
 from neuropil.data.batches import Order, ThreadBatches, make_loader
 from neuropil.data.sampling import InMemory, Sampler, prepare
+from neuropil.data.targets import AffinityTargets
 from neuropil.errors import InputError
 
 KINDS = [(0, "auto"), (1, "thread"), (2, "thread"), (1, "process"), (2, "process")]
@@ -16,7 +17,7 @@ KINDS = [(0, "auto"), (1, "thread"), (2, "thread"), (1, "process"), (2, "process
 
 def sampler(pair, **changes):
     config = DataConfig(**changes)
-    return Sampler(prepare([pair], config), (12, 16, 16), NEAREST, config, 5)
+    return Sampler(prepare([pair], config), (12, 16, 16), AffinityTargets.of(NEAREST, config, (8, 8, 8)), config, 5)
 
 
 def take(source, order, workers, kind):
@@ -90,7 +91,7 @@ def test_leaving_early_ends_the_threads(make_pair):
 @pytest.mark.parametrize(("workers", "kind"), [(0, "auto"), (1, "thread"), (1, "process")])
 def test_an_error_in_a_worker_reaches_the_caller(make_pair, workers, kind):
     source = sampler(make_pair())
-    source.offsets = ((0, 0, "far"),)  # type: ignore[assignment]
+    source.targets = replace(source.targets, offsets=((0, 0, "far"),))
     with pytest.raises(TypeError):
         take(source, Order(1, 0, 1), workers, kind)
 

@@ -7,6 +7,7 @@ from neuropil.data.augment import AugmentPlan
 from neuropil.data.augment.base import Crop
 from neuropil.data.augment.geometry import Rescale
 from neuropil.data.sampling import InMemory, Sampler, prepare, read_for, split_region
+from neuropil.data.targets import AffinityTargets
 from neuropil.errors import GeometryError, InputError
 from neuropil.geometry import Box
 from neuropil.volume import Volume
@@ -20,7 +21,9 @@ def config(**changes):
 
 
 def sampler(pairs, settings, crop=(16, 16, 16), offsets=NEAREST, seed=0, **more):
-    return Sampler(prepare(pairs, settings, **more), crop, offsets, settings, seed)
+    sources = prepare(pairs, settings, **more)
+    targets = AffinityTargets.of(offsets, settings, sources[0].region.voxel_size)
+    return Sampler(sources, crop, targets, settings, seed)
 
 
 def grey(sample):
@@ -136,7 +139,7 @@ def test_nothing_is_learned_from_outside_the_region(make_pair):
     assert valid[..., :10].all()
     assert not valid[..., 10:].any()
     assert not ids[..., 10:].any()
-    draws = Sampler((source,), (16, 16, 16), NEAREST, settings, 0)
+    draws = Sampler((source,), (16, 16, 16), AffinityTargets.of(NEAREST, settings, (8, 8, 8)), settings, 0)
     assert all(region.contains(draws._place(0, np.random.default_rng(i))) for i in range(50))
 
 

@@ -62,3 +62,37 @@ def test_bad_weights_and_small_volumes_are_refused() -> None:
         RawSampler(_sources(PLAIN), (8, 8, 64), PLAIN, 0, batch=1)
     with pytest.raises(InputError, match="at least one --image"):
         prepare_raw([], PLAIN, regions=[], normalisers=[], weights=None)
+
+
+MOVING = DataConfig(normalise="uint8", workers=0, augment=AugmentConfig(elastic=1.0, noise=1.0, intensity=1.0))
+NOTHING = AugmentConfig().still()
+VIEWS = {"weak": AugmentConfig(set="weak"), "strong": AugmentConfig(set="strong"), "same": NOTHING}
+
+
+def test_views_lie_as_the_clean_crop_does_and_only_their_grey_values_differ() -> None:
+    """The planted pattern has no symmetry: a view that lay otherwise would not go with the crop voxel by voxel."""
+    sampler = RawSampler(_sources(MOVING), (12, 12, 12), MOVING, 0, batch=1, views=VIEWS)
+    still = MOVING.model_copy(update={"augment": MOVING.augment.only_places()})
+    clean = RawSampler(_sources(still), (12, 12, 12), still, 0, batch=1)
+    alike = []
+    for index in range(12):
+        sample = sampler(index)
+        # flips, exchanged axes and deformation happened once: a view without changes is the crop itself
+        np.testing.assert_array_equal(sample["same"], sample["image"])
+        np.testing.assert_array_equal(clean(index)["image"], sample["image"])
+        assert not np.array_equal(sample["strong"], sample["image"])
+        alike.append(np.corrcoef(sample["weak"].ravel(), sample["image"].ravel())[0, 1])
+    assert min(alike) > 0.75
+
+
+def test_a_view_follows_from_seed_and_number_alone() -> None:
+    def made(seed: int, indices: list[int]) -> list[dict[str, np.ndarray]]:
+        sampler = RawSampler(_sources(MOVING), (8, 8, 8), MOVING, seed, batch=1, views=VIEWS)
+        return [sampler(i) for i in indices]
+
+    (first, second), (again,) = made(0, [4, 5]), made(0, [5])
+    for name in ("image", "weak", "strong"):
+        np.testing.assert_array_equal(second[name], again[name])
+        assert not np.array_equal(first[name], second[name])
+    (other,) = made(1, [5])
+    assert not np.array_equal(other["strong"], second["strong"])

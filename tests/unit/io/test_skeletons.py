@@ -44,7 +44,7 @@ def test_what_is_no_graph_is_one_clear_error(tmp_path) -> None:
     np.savez(tmp_path / "none.npz", nodes=NODES[:0])
     whole = graph(tmp_path / "whole.npz").read_bytes()
     (tmp_path / "half.npz").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / "a.swc").write_text("1 2 0 0 0 1 -1")
-    for name in ("text.npz", "other.npz", "flat.npz", "none.npz", "half.npz", "a.swc", "missing.npz"):
+    (tmp_path / "a.obj").write_text("v 0 0 0")
+    for name in ("text.npz", "other.npz", "flat.npz", "none.npz", "half.npz", "a.obj", "missing.npz"):
         with pytest.raises(VolumeError, match=name):
             read_skeletons(tmp_path / name)

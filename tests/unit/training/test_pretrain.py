@@ -104,7 +104,14 @@ def test_stopped_and_resumed_equals_never_stopped(
     assert kept[0] == kept[1]
 
 
-@pytest.mark.parametrize("words", [("mae", "pretrain.mask.policy=loss_ranked"), ("decision_mim", "train.seed=1")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("mae", "pretrain.mask.policy=loss_ranked"),
+        ("decision_mim", "train.seed=1"),
+        ("multiscale", "model.name=unetr"),
+    ],
+)
 def test_two_processes_pretrain_together(phantom_h5: Path, tmp_path: Path, words: tuple[str, str]) -> None:
     run = _pretrain(phantom_h5, tmp_path / "p", words[1], "train.devices=2", recipe=words[0], steps=5)
     assert run.card["status"] == "complete"
@@ -208,3 +215,14 @@ def test_a_report_without_the_volume_says_so(phantom_h5: Path, tmp_path: Path) -
     run = _pretrain(copy, tmp_path / "p")
     copy.unlink()
     assert "No pictures:" in api.report([run], tmp_path / "r.html").read_text()
+
+
+def test_the_report_shows_both_views_and_each_term(phantom_h5: Path, tmp_path: Path) -> None:
+    from neuropil import api
+
+    run = _pretrain(phantom_h5, tmp_path / "p", recipe="multiscale")
+    page = api.report([run], tmp_path / "r.html").read_text()
+    for words in ("restored from strong", "weak view", "Two views", "Terms of the loss", "contrast after attention"):
+        assert words in page, words
+    assert "Hidden patches" not in page
+    assert all(row["loss_reconstruction"] > 0 and row["loss_cross"] > 0 for row in run.rows("train"))

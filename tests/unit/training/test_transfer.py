@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
-from neuropil.config import TrainConfig
-from neuropil.errors import RunError
-from neuropil.training.transfer import transfer
+from neuropil.config import Config, TrainConfig, override
+from neuropil.errors import ConfigError, RunError
+from neuropil.training.checkpoint import Run
+from neuropil.training.transfer import adopted, transfer
 
 
 class Net(nn.Module):
@@ -69,3 +72,36 @@ def test_below_the_floor_nothing_changes_and_the_missing_are_named() -> None:
 def test_weights_of_something_else_are_refused_even_without_a_floor() -> None:
     with pytest.raises(RunError, match="do not fit"):
         transfer(Net(), {"other": torch.zeros(3)}, TrainConfig(transfer_floor=0), "x")
+
+
+def _inflated(folder: Path, *words: str) -> Path:
+    config = override(Config(), ["model.name=unetr", "model.encoder=vit_inflated", *words])
+    return Run.create(folder, config, {"kind": "encoder"}).path
+
+
+def test_an_inflated_run_brings_the_sizes_of_its_encoder_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = ("model.vit.dim=24", "model.vit.depth=2", "model.vit.heads=2", "model.vit.eps=0.5")
+    run = _inflated(tmp_path / "i", *sizes, "model.vit.taps=[2]", "model.vit.inflated.positions=table")
+    mine = override(Config(), ["model.vit.decoder=[8,8]", "model.vit.drop_path=0.1", "train.lr=0.5"])
+    found = adopted(mine, str(run))
+    vit = found.model.vit
+    assert (found.model.name, found.model.encoder, vit.dim, vit.eps) == ("unetr", "vit_inflated", 24, 0.5)
+    # what is of the network around it, and of training, stays the user's
+    assert (vit.decoder, vit.drop_path, vit.taps, found.train) == ((8, 8), 0.1, None, mine.train)
+    assert "taken over from" in capsys.readouterr().err
+    assert adopted(found, str(run)) == found
+    assert capsys.readouterr().err == ""
+
+
+def test_other_first_weights_bring_no_settings(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "p", override(Config(), ["model.name=unetr", "model.vit.dim=24"]), {"kind": "encoder"})
+    for init in (None, str(run.path), str(tmp_path / "none.safetensors")):
+        assert adopted(Config(), init) == Config()
+
+
+def test_taps_that_do_not_fit_the_inflated_encoder_are_refused(tmp_path: Path) -> None:
+    run = _inflated(tmp_path / "i", "model.vit.depth=2")
+    with pytest.raises(ConfigError, match="taps"):
+        adopted(override(Config(), ["model.vit.taps=[3,6]"]), str(run))

@@ -4,7 +4,18 @@ from scipy import ndimage
 
 from neuropil.config import AugmentConfig
 from neuropil.data.augment.base import Crop
-from neuropil.data.augment.sections import Defocus, Hole, LowContrast, Missing, defocus, low_contrast, missing
+from neuropil.data.augment.sections import (
+    Defocus,
+    Fold,
+    Folded,
+    Hole,
+    LowContrast,
+    Missing,
+    defocus,
+    fold,
+    low_contrast,
+    missing,
+)
 
 CROP = Crop((20, 24, 32), (40.0, 4.0, 4.0))
 GIVEN = np.random.default_rng(0).random(CROP.shape, dtype=np.float32)
@@ -68,3 +79,27 @@ def test_rates_are_per_section():
 def test_no_defects_where_z_is_no_section_axis(function):
     config = AugmentConfig(missing_section=1, low_contrast_section=1, defocus_section=1)
     assert function(config, np.random.default_rng(0), Crop((8, 8, 8), (8.0, 8.0, 8.0))) is None
+
+
+def test_a_fold_swallows_tissue_on_both_sides_of_a_black_line():
+    """On a ramp the grey value tells the place: beside the line stands what lay `loss` voxels off, far away what lay there."""
+    ramp = np.broadcast_to(np.arange(400, dtype=np.float32) / 400 + 0.1, (3, 24, 400)).copy()
+    given = ramp.copy()
+    Folded((Fold(1, (12.0, 200.0), np.pi / 2, 6.0, 10.0),)).change(ramp)
+    np.testing.assert_array_equal(ramp[[0, 2]], given[[0, 2]])
+    assert not ramp[1, :, 198:203].any()
+    assert (ramp[1, :, [190, 210]] > 0).all()
+    moved = (ramp[1, 12] - 0.1) * 400 - np.arange(400)
+    for x in (150, 190, 210, 260):
+        expected = np.sign(x - 200) * 10 * np.exp(-abs(x - 200) / 40)
+        assert moved[x] == pytest.approx(expected, abs=0.02)
+    # places keep their order: nothing is shown twice
+    shown = ramp[1, 12][ramp[1, 12] > 0][20:-20]
+    assert (np.diff(shown) > 0).all()
+
+
+def test_folds_lie_at_all_angles_and_only_in_sections():
+    folds = [f for op in drawn(fold, fold_section=0.2) for f in op.folds]
+    assert len(folds) == pytest.approx(400, abs=60)
+    assert np.histogram([f.angle for f in folds], 4, (0, np.pi))[0].min() > 60
+    assert fold(AugmentConfig(fold_section=1.0), np.random.default_rng(0), Crop((8, 8, 8), (8.0, 8.0, 8.0))) is None

@@ -1,0 +1,205 @@
+"""Mitochondria on real data and phantoms: train, segment and score over several seeds; docs/results/mitochondria.json.
+
+    NEUROPIL_DATA=... python bench/mitochondria.py epfl --budget 40m --seeds 0 1 2
+    NEUROPIL_DATA=... python bench/mitochondria.py isbi2012 --budget 20m --seeds 0 1 2
+    NEUROPIL_DATA=... python bench/mitochondria.py vnc --budget 20m --seeds 0 1 2
+    NEUROPIL_DATA=... python bench/mitochondria.py epfl_to_vnc --seeds 0 1 2
+    python bench/mitochondria.py phantom --budget 20m --seeds 0 1 2
+    python bench/mitochondria.py table
+
+Resumable: runs lie under runs/bench, finished seeds are kept in the JSON file. Decoding is calibrated on slabs held
+back of the training volumes; the test volume is opened only to be scored. The splits:
+
+- epfl: hippocampus, semantic. The 14 sections are four runs of neighbours (z 0-3, 45-48, 61-63, 89-91 of the source):
+  the first three (11 sections) train, the last is the test, so that no test section has a neighbour in training.
+  Neighbours are 5 nm apart but runs are thin, so sections are learned as images of their own: the voxel size is stated
+  as 50 x 5 x 5 nm, which also is the geometry of `vnc`.
+- isbi2012: nerve cord, instances (connected pieces of equal ids), sections 0-15 train, 16-19 test.
+- vnc: nerve cord of another laboratory, semantic, sections 0-11 train, 12-15 test. epfl_to_vnc: the network of epfl on
+  the same test sections, neither trained nor calibrated there.
+- phantom: FIB-SEM phantoms, instances; 128 x 192 x 256 voxels train, another seed of 128 x 192 x 192 is the test.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cc3d
+import numpy as np
+import psutil
+
+from neuropil import api, open_volume
+from neuropil.geometry import Float3
+from neuropil.synth.em import EMPhantom
+from neuropil.synth.em_config import EMPhantomConfig
+from neuropil.training.checkpoint import Run
+from neuropil.versions import versions
+from neuropil.volume import Volume
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "results" / "mitochondria.json"
+#: Scores of each task that the table shows.
+SHOWN = {"mitochondria": ("f1_50", "f1_75", "pq_50", "ap_75", "iou"), "semantic": ("iou", "dice")}
+#: Sections of one block-face are neither slipped nor lost.
+NO_DEFECTS = [
+    f"data.augment.{name}=0" for name in ("slip", "shift", "missing_section", "low_contrast_section", "defocus_section")
+]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Training pairs, the test pair, the task, and settings; `run_of` names the experiment whose runs are used."""
+
+    task: str
+    train: list[tuple[Volume, Volume]]
+    test: tuple[Volume, Volume]
+    words: list[str]
+    run_of: str = ""
+
+
+def _pair(path: str, part: str, size: Float3 | None = None) -> tuple[Volume, Volume]:
+    where = f"{os.environ['NEUROPIL_DATA']}/{path}"
+    image = open_volume(f"{where}:raw{part}", voxel_size=size, kind="image")
+    return image, open_volume(f"{where}:mitochondria{part}", voxel_size=size, kind="labels")
+
+
+def epfl() -> Experiment:
+    """Eleven sections for training, three others for the test."""
+    parts, size = ("[0:4]", "[4:8]", "[8:11]", "[11:14]"), (50.0, 5.0, 5.0)
+    *train, test = (_pair("epfl/dev_train14.h5", part, size) for part in parts)
+    return Experiment("semantic", train, test, ["data.crop=[3,160,160]", "predict.tile=[4,512,512]", *NO_DEFECTS])
+
+
+def vnc() -> Experiment:
+    """Twelve sections for training, four for the test."""
+    train, test = (_pair("vnc_sstem/dev_16x640x640.h5", part) for part in ("[0:12]", "[12:16]"))
+    return Experiment("semantic", [train], test, ["data.crop=[3,160,160]", "predict.tile=[4,512,512]"])
+
+
+def epfl_to_vnc() -> Experiment:
+    """Nothing of the nerve cord is seen before the test."""
+    return Experiment("semantic", [], vnc().test, [], run_of="epfl")
+
+
+def isbi2012() -> Experiment:
+    """Sections 0-15 for training, 16-19 for the test; distant objects share ids, so pieces count."""
+    train, test = (_pair("isbi2012/dev_z00_19.h5", part) for part in ("[0:16]", "[16:20]"))
+    pieces = cc3d.connected_components(test[1].numpy(), connectivity=26).astype(np.uint64)
+    truth = Volume(pieces, test[1].voxel_size, test[1].offset, kind="labels", name=test[1].name)
+    return Experiment("mitochondria", [train], (test[0], truth), ["organelles.components=true"])
+
+
+def phantom() -> Experiment:
+    """Two phantoms that share nothing but their kind."""
+    train, test = (_phantom(seed, shape) for seed, shape in ((5, (128, 192, 256)), (6, (128, 192, 192))))
+    return Experiment("mitochondria", [train], test, [])
+
+
+def _phantom(seed: int, shape: tuple[int, int, int]) -> tuple[Volume, Volume]:
+    made = EMPhantom(EMPhantomConfig.fib_sem(seed=seed, shape=shape))
+    size = made.box.voxel_size
+    image = Volume(made.image(made.box), size, kind="image", name=f"phantom {seed}")
+    ids = made.mitochondria(made.box).astype(np.uint64)
+    return image, Volume(ids, size, kind="labels", name=f"mitochondria of phantom {seed}")
+
+
+EXPERIMENTS: dict[str, Callable[[], Experiment]] = {
+    "epfl": epfl,
+    "isbi2012": isbi2012,
+    "vnc": vnc,
+    "epfl_to_vnc": epfl_to_vnc,
+    "phantom": phantom,
+}
+
+
+def run_seed(name: str, experiment: Experiment, seed: int, budget: str, words: list[str]) -> dict[str, Any]:
+    """Train (or go on), segment the test volume, score it."""
+    out = ROOT / "runs" / "bench" / f"mitochondria_{experiment.run_of or name}_s{seed}"
+    images, labels = [pair[0] for pair in experiment.train], [pair[1] for pair in experiment.train]
+    if (out / "run.json").is_file():
+        if Run.open(out).card["status"] != "complete":
+            api.train(images, labels, out, resume=True)
+    elif experiment.run_of:
+        raise SystemExit(f"first run: python bench/mitochondria.py {experiment.run_of} --seeds {seed}")
+    else:
+        settings = [f"train.seed={seed}", *experiment.words, *words]
+        api.train(images, labels, out, recipe=f"em_{experiment.task}", budget=budget, set=settings)
+    run = Run.open(out)
+    image, truth = experiment.test
+    started = time.monotonic()
+    segmentation = api.segment(out, image)
+    seconds = time.monotonic() - started
+    rows, best = run.rows("train"), run.card["best"]
+    scores = api.evaluate(segmentation, truth, task=experiment.task)
+    return {
+        "seed": seed,
+        "budget_seconds": run.config.train.budget,
+        "train_seconds": rows[-1]["elapsed"],
+        "steps": rows[-1]["step"],
+        "calibration": run.calibration,
+        "validation": {k: v for k, v in best.items() if isinstance(v, int | float)},
+        "segment_seconds": round(seconds, 2),
+        "settings": [*experiment.words, *words],
+        "test": {k: v for k, v in scores.items() if isinstance(v, int | float)},
+    }
+
+
+def table(found: dict[str, Any]) -> str:
+    """Markdown of all results, mean ± sd over seeds."""
+    lines = []
+    for task, keys in SHOWN.items():
+        names = [name for name in EXPERIMENTS if name in found and found[name]["task"] == task]
+        if not names:
+            continue
+        lines.append(f"| {task} | seeds | training | " + " | ".join(keys) + " | segment s |")
+        lines.append("|---" * (len(keys) + 4) + "|")
+        for name in names:
+            runs = found[name]["runs"]
+            cells = [_spread([r["test"][key] for r in runs]) for key in keys]
+            training = f"{runs[0]['train_seconds'] / 60:.0f} min, {_spread([r['steps'] for r in runs], 0)} steps"
+            cells.append(_spread([r["segment_seconds"] for r in runs], 1))
+            lines.append(f"| {name} | {len(runs)} | {training} | " + " | ".join(cells) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _spread(values: list[float], digits: int = 3) -> str:
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
+
+
+def main() -> None:
+    """See the module's docstring."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiment", choices=[*EXPERIMENTS, "table"])
+    parser.add_argument("--budget", default="20m")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    name = arguments.experiment
+    found = json.loads(arguments.results.read_text()) if arguments.results.is_file() else {}
+    if name != "table":
+        experiment = EXPERIMENTS[name]()
+        mine = found.setdefault(name, {"task": experiment.task, "runs": []})
+        for seed in arguments.seeds:
+            if any(r["seed"] == seed for r in mine["runs"]):
+                continue
+            mine["runs"].append(run_seed(name, experiment, seed, arguments.budget, arguments.set))
+            mine["machine"] = {"cores": os.cpu_count(), "memory_gb": round(psutil.virtual_memory().total / 2**30)}
+            mine["versions"] = versions()
+            arguments.results.write_text(json.dumps(found, indent=1) + "\n")
+            print(json.dumps(mine["runs"][-1], indent=1))
+    print(table(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""What `neuropil doctor TREE --image PROJECTION` says of the BigNeuron projections of NEUROPIL_DATA.
+
+    python bench/tree_doctor.py [--out docs/results/tree_doctor.json]
+
+Each gold tree on its maximum projection: as it is, and with y mirrored. Counts for those that the index calls aligned
+and for the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import tifffile
+
+from neuropil.treedoctor import examine_tree
+from neuropil.volume import Volume
+
+RESULT = Path(__file__).parents[1] / "docs" / "results" / "tree_doctor.json"
+#: Not that of the images, which does not matter for a tree in voxels; not 1 um, so that units can be told apart.
+NM = (400.0, 400.0, 400.0)
+
+
+def examined(lines: list[str], image: Any) -> dict[str, Any]:
+    """The doctor's account."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tree.swc"
+        path.write_text("\n".join(lines) + "\n")
+        volume = Volume(image[None], NM, kind="image")
+        return examine_tree(path, volume, units="voxel", voxel_size=None, out=None)
+
+
+def main() -> None:
+    """See the module's docstring."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=RESULT)
+    asked = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    with zipfile.ZipFile(Path(os.environ["NEUROPIL_DATA"]) / "bigneuron" / "dev.zip") as archive:
+        there = set(archive.namelist())
+        for entry in csv.DictReader(io.StringIO(archive.read("index.csv").decode())):
+            if f"{entry['id']}/mip.tif" not in there:
+                continue
+            image = tifffile.imread(io.BytesIO(archive.read(f"{entry['id']}/mip.tif")))
+            lines = [w for w in archive.read(f"{entry['id']}/gold.swc").decode().splitlines() if w and w[0] != "#"]
+            words = [line.split() for line in lines]
+            turned = [" ".join([*w[:3], str(image.shape[0] - 1 - float(w[3])), *w[4:]]) for w in words]
+            plain, mirrored = examined(lines, image), examined(turned, image)
+            kept = {k: plain[k] for k in ("score", "best", "best_score", "verdict")}
+            rows.append(
+                {"id": entry["id"], "aligned": entry["aligned"] == "True", **kept, "mirrored": mirrored["best"]}
+            )
+            print(rows[-1], flush=True)
+    true, strange = [r for r in rows if r["aligned"]], [r for r in rows if not r["aligned"]]
+    found = {
+        "command": "python bench/tree_doctor.py",
+        "aligned": len(true),
+        "aligned_found_to_fit": sum(r["best"].split(", shifted")[0] == "unit voxel" for r in true),
+        "aligned_least_score": min(r["best_score"] for r in true),
+        "aligned_better_by_a_near_shift": sum("shifted" in r["best"] for r in true),
+        "aligned_told_to_be_ambiguous": sum("other ways" in r["verdict"] for r in true),
+        "mirrored_put_right": sum(r["mirrored"].startswith("unit voxel, y mirrored") for r in true),
+        "mirrored_wrong_and_not_told": sum(
+            not r["mirrored"].startswith("unit voxel, y mirrored") and "other ways" not in r["verdict"] for r in true
+        ),
+        "others": len(strange),
+        "others_found_to_fit_nowhere": sum("nowhere" in r["verdict"] for r in strange),
+        "others_greatest_score": max(r["score"] for r in strange),
+        "neurons": rows,
+    }
+    asked.out.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

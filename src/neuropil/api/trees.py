@@ -1,0 +1,211 @@
+"""What `evaluate` and `info` do with SWC files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+from neuropil.errors import ConfigError, InputError
+from neuropil.geometry import Float3
+from neuropil.inputs import opened
+from neuropil.outputs import require_page
+from neuropil.volume import Volume, VolumeLike, require_same_grid
+
+if TYPE_CHECKING:
+    from neuropil.metrics.tree_pair import TreePair
+
+PathLike = str | os.PathLike[str]
+_UM = 1000.0
+
+
+TREE_TASKS = ("trees", "morphology", "masks")
+
+
+class Read:
+    """A tree as it was read: the skeleton, its unit, and whether the length of that is known.
+
+    Where neither the caller nor the file states a unit, coordinates are voxels, as BigNeuron and Vaa3D have it; where
+    nobody states a voxel size, a voxel is a step of unknown length.
+    """
+
+    def __init__(self, path: PathLike, units: str | None, voxel_size: Float3 | None) -> None:
+        from neuropil.io.swc import examine_swc
+
+        self.known = True
+        try:
+            self.skeleton, self.report = examine_swc(path, units=units, voxel_size=voxel_size)
+        except InputError:
+            if units not in (None, "voxel") or (units and voxel_size):
+                raise
+            self.known = voxel_size is not None
+            self.skeleton, self.report = examine_swc(path, units="voxel", voxel_size=voxel_size or (1.0, 1.0, 1.0))
+
+
+def is_tree(name: object) -> TypeGuard[PathLike]:
+    """Whether a name is that of an SWC file."""
+    from neuropil.io.swc import SUFFIXES
+
+    return isinstance(name, str | os.PathLike) and Path(name).suffix.lower() in SUFFIXES
+
+
+def tree_info(path: PathLike, *, units: str | None, voxel_size: Float3 | None) -> dict[str, Any]:
+    """Counts and sizes of a tree, in voxels or micrometres, and what is odd about its file."""
+    from neuropil.metrics.morphology import summary
+
+    read = Read(path, units, voxel_size)
+    step_nm, unit = _step(read, None)
+    said = read.report.as_dict()
+    return {
+        "name": os.fspath(path),
+        "kind": "tree",
+        "unit": unit,
+        **summary(read.skeleton, unit_nm=step_nm),
+        "changed": said["changed"],
+        "odd": said["odd"],
+    }
+
+
+def evaluate_task(
+    task: str,
+    pred: VolumeLike,
+    truth: VolumeLike | None,
+    words: dict[str, Any],
+    *,
+    units: str | None,
+    voxel_size: Float3 | None,
+    image: VolumeLike | None,
+    report: PathLike | None,
+) -> dict[str, Any]:
+    """What `evaluate` does for one of TREE_TASKS.
+
+    Raises
+    ------
+    InputError
+        If something is missing or is no SWC file, or a page is asked for that there is not.
+    """
+    if task != "masks":
+        for name in (pred, *([] if truth is None else [truth])):
+            if not is_tree(name):
+                raise InputError(f"'{name}' for task '{task}'", "an SWC file (.swc, .eswc)")
+    if task != "trees" and report is not None:
+        raise InputError(f"--report for task '{task}'", "task trees", "leave --report out")
+    if task == "morphology":
+        if truth is not None:
+            raise InputError("two trees for task 'morphology'", "one", "compare trees with --task trees")
+        return tree_shape(_path(pred), units=units, voxel_size=voxel_size)
+    if truth is None:
+        raise InputError(f"nothing to compare '{pred}' with", "a truth after it")
+    if task == "masks":
+        return evaluate_masks(pred, truth, voxel_size=voxel_size)
+    return evaluate_trees(
+        _path(pred), _path(truth), words=words, units=units, voxel_size=voxel_size, image=image, report=report
+    )
+
+
+def _path(name: VolumeLike) -> PathLike:
+    assert not isinstance(name, Volume)
+    return name
+
+
+def tree_shape(path: PathLike, *, units: str | None, voxel_size: Float3 | None) -> dict[str, Any]:
+    """NeuroM's features of a tree; see `neuropil.metrics.morphology.morphometrics`."""
+    from neuropil.config.trees import MorphologyConfig
+    from neuropil.metrics.morphology import morphometrics
+
+    read = Read(path, units, voxel_size)
+    step_nm, unit = _step(read, None)
+    return {"task": "morphology", "unit": unit} | morphometrics(
+        read.skeleton, unit_nm=step_nm, config=MorphologyConfig()
+    )
+
+
+def evaluate_trees(
+    pred: PathLike,
+    truth: PathLike,
+    *,
+    words: dict[str, Any],
+    units: str | None,
+    voxel_size: Float3 | None,
+    image: VolumeLike | None,
+    report: PathLike | None,
+) -> dict[str, Any]:
+    """Scores of a traced tree; see `neuropil.metrics.tree.tree_scores`.
+
+    Lengths are in steps. A step is the shortest side of a voxel where the voxel size is said (by `voxel_size` or the
+    image), else a micrometre where the files state their unit, else a voxel of the files.
+
+    Parameters
+    ----------
+    words
+        What was said of `convention` and `tolerance`; None is the settings' default.
+    """
+    from neuropil.config.trees import TreeScoreConfig
+    from neuropil.metrics.tree import CONVENTIONS, sweep, tree_scores
+    from neuropil.metrics.tree_pair import TreePair
+
+    if words["convention"] not in (None, *CONVENTIONS):
+        raise ConfigError(f"convention '{words['convention']}' for trees", "one of " + ", ".join(CONVENTIONS))
+    if words["tolerance"] is not None and not words["tolerance"] > 0:
+        raise InputError(f"a tolerance of {words['tolerance']}", "a positive number of steps")
+    if report is not None:
+        require_page(report)
+    config = TreeScoreConfig(**{key: value for key, value in words.items() if value is not None})
+    shown = None if image is None else opened(image, voxel_size)
+    size = voxel_size or (None if shown is None else shown.voxel_size)
+    traced, true = Read(pred, units, size), Read(truth, units, size)
+    if traced.known != true.known:
+        raise InputError(
+            f"'{pred}' in {traced.report.unit} and '{truth}' in {true.report.unit} of unknown size",
+            "trees in one unit",
+            "say --units for both, or the size of a voxel with --voxel-size z,y,x",
+        )
+    step_nm, unit = _step(true, size)
+    pair = TreePair(true.skeleton, traced.skeleton, step_nm=step_nm, config=config)
+    scores = tree_scores(pair)
+    said: dict[str, Any] = {"task": "trees", "convention": config.convention, "tolerance": config.tolerance}
+    said |= {"unit": unit, "step_nm": step_nm if true.known else None}
+    if report is not None:
+        _write_page(report, [traced, true], pair, shown, said, scores)
+    return said | scores | {"sweep": sweep(pair)}
+
+
+def evaluate_masks(pred: VolumeLike, truth: VolumeLike, *, voxel_size: Float3 | None) -> dict[str, Any]:
+    """Scores of a mask; see `neuropil.metrics.masks.mask_scores`."""
+    from neuropil.metrics.masks import mask_scores
+
+    found, true = opened(pred, voxel_size), opened(truth, voxel_size)
+    require_same_grid(true, found)
+    return {"task": "masks"} | mask_scores(true.read(true.box), found.read(found.box), true.voxel_size)
+
+
+def _step(tree: Read, voxel_size: Float3 | None) -> tuple[float, str]:
+    """Length of a step in nm, and what it is called."""
+    if voxel_size is not None:
+        return min(voxel_size), "voxel"
+    return (1000.0, "um") if tree.known else (1.0, "voxel")
+
+
+def _write_page(
+    out: PathLike,
+    trees: list[Read],
+    pair: TreePair,
+    image: Volume | None,
+    said: dict[str, Any],
+    scores: dict[str, float],
+) -> None:
+    from neuropil.report import ReportData, write_report
+    from neuropil.report.trees import TreeView
+
+    traced, true = trees
+    unit = "µm" if said["unit"] == "um" else "voxel"
+    summary = {
+        "Traced": f"{traced.report.path} ({traced.report.nodes:,} nodes)",
+        "Truth": f"{true.report.path} ({true.report.nodes:,} nodes)",
+        "Convention": f"{said['convention']}, apart from {said['tolerance']:g} {unit} on",
+    }
+    summary |= {} if image is None else {"Image": image.name}
+    notes = [f"{read.report.path}: {change}." for read in trees for change in read.report.changes]
+    view = TreeView(pair, unit, image, known=true.known)
+    data = ReportData(title=Path(out).stem, summary=summary, scores=scores, notes=notes, trees=view)
+    write_report(data, Path(out))

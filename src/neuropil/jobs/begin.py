@@ -1,0 +1,171 @@
+"""From what a user asks for to a job: whether to work in blocks, which blocks, and what the result depends on."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neuropil.affinities import Offsets, as_offsets
+from neuropil.config import Config, override, parse_config
+from neuropil.errors import ConfigError, IncompleteError, InputError, VolumeError
+from neuropil.geometry import Int3
+from neuropil.infer.ledger import digest_of, key_of, read_plan
+from neuropil.jobs.forecast import fitting_block, whole_bytes
+from neuropil.jobs.job import PIECES, FromRun, Job, folder_of, identity
+from neuropil.post.blocks import cutting
+from neuropil.versions import versions
+from neuropil.volume import Volume
+
+if TYPE_CHECKING:
+    from neuropil.training.checkpoint import Run
+
+_GIB = {"MB": 1e6 / 2**30, "GB": 1e9 / 2**30, "TB": 1e12 / 2**30, "MIB": 2**-10, "GIB": 1.0, "TIB": 2.0**10}
+
+
+def said(
+    *, threshold: float | None, block: Sequence[int] | None, memory: str | None, workers: int | None, dask: str | None
+) -> list[str]:
+    """The settings that options stand for.
+
+    Raises
+    ------
+    InputError
+        If the memory is no amount.
+    """
+    words = []
+    if threshold is not None:
+        words.append(f"segment.threshold={threshold}")
+    if block is not None:
+        words.append(f"jobs.block={list(block)}")
+    if memory is not None:
+        words.append(f"jobs.memory_gb={gibibytes(memory)}")
+    if workers is not None:
+        words.append(f"jobs.workers={workers}")
+    return [*words, *([f"jobs.dask={dask}"] if dask is not None else [])]
+
+
+def gibibytes(text: str) -> float:
+    """GiB from text such as "4GB", "500 MiB".
+
+    Raises
+    ------
+    InputError
+        If it is no amount of memory.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([MGT]i?B)", text.strip(), re.IGNORECASE)
+    if not found or float(found[1]) == 0:
+        raise InputError(f"--memory {text}", "an amount with its unit, for example 4GB")
+    return float(found[1]) * _GIB[found[2].upper()]
+
+
+def in_blocks(like: Volume, offsets: Offsets, config: Config, out: Any, *, asked: bool) -> bool:
+    """Whether to segment in blocks: because it was asked for or begun, or because the whole needs too much memory.
+
+    Raises
+    ------
+    ConfigError
+        If blocks were asked for where there can be none.
+    """
+    local = config.segment.method == "agglomerate" and config.segment.fragments.method == "ascent"
+    begun = out is not None and (folder_of(out) / "plan.json").exists()
+    if config.task == "neurons" and local and out is not None:
+        return asked or begun or whole_bytes(like.box, len(offsets)) > config.jobs.memory_gb * 2**30
+    if not asked and not begun:
+        return False
+    if out is None:
+        raise ConfigError("work in blocks without an output", "--out", "give the name of a .zarr to write")
+    method = config.task if config.task != "neurons" else f"{config.segment.method}, {config.segment.fragments.method}"
+    raise ConfigError(
+        f"{method} in blocks",
+        "agglomeration of fragments by ascent",
+        "leave out --block, --workers, --dask and --shard: its answer at a voxel depends on all of the volume",
+    )
+
+
+def from_affinities(
+    source: Volume, offsets: Offsets, config: Config, out: str | os.PathLike[str]
+) -> tuple[Job, dict[str, Any]]:
+    """The job of segmenting affinities, and what decides its result."""
+    plan = {"source": identity(source), "offsets": [list(o) for o in offsets]}
+    return _job(source, offsets, config, out, plan, None)
+
+
+def from_run(
+    run: Run, image: Volume, config: Config, words: Sequence[str], out: str | os.PathLike[str]
+) -> tuple[Job, dict[str, Any]]:
+    """The job of predicting affinities with a run and segmenting them, and what decides its result."""
+    from neuropil.training.checkpoint import WEIGHTS
+
+    settings = config.model_dump(mode="json", exclude={"jobs", "segment"})
+    plan = {"source": identity(image), "weights": digest_of(run.path / WEIGHTS), "settings": settings}
+    predict = FromRun(str(run.path), image, tuple(words), tuple(channel.step for channel in run.channels))
+    return _job(image, run.offsets, config, out, plan, predict)
+
+
+def from_graph(
+    begun: str | os.PathLike[str], words: Sequence[str], out: str | os.PathLike[str]
+) -> tuple[Job, dict[str, Any], Config]:
+    """The job of cutting the graph of another segmentation at another threshold.
+
+    Raises
+    ------
+    VolumeError
+        If there is no such segmentation.
+    IncompleteError
+        If it has no graph yet.
+    ConfigError
+        If more than the cut would change.
+    """
+    from neuropil.io.zarr import open_level
+
+    folder = folder_of(begun)
+    known = read_plan(folder)
+    if known is None or "segment" not in known["what"]:
+        raise VolumeError(f"'{folder}' holds no graph", "the folder beside a segmentation that was made in blocks")
+    if not (folder / "done/graph/0.json").exists():
+        raise IncompleteError(f"'{folder}' has no graph yet", "a finished segmentation", "run its command again")
+    what = known["what"]
+    before = parse_config({"segment": what["segment"]})
+    config = override(before, words)
+    same = {"threshold": None, "min_size": 0}
+    if config.segment.model_copy(update=same) != before.segment.model_copy(update=same):
+        raise ConfigError("other settings than those of the graph", "segment.threshold and segment.min_size")
+    z, y, x = what["block"]
+    segment, plan = config.segment, {"graph": known["key"], "segment": config.segment.model_dump(mode="json")}
+    offsets = as_offsets(what["offsets"])
+    like = open_level(folder / PIECES)
+    job = Job(Path(out), like, offsets, segment, (z, y, x), key_of(plan), graph_of=folder)
+    return job, {**plan, "block": [z, y, x]}, config
+
+
+def _job(
+    like: Volume, offsets: Offsets, config: Config, out: Any, plan: dict[str, Any], predict: FromRun | None
+) -> tuple[Job, dict[str, Any]]:
+    block = config.jobs.block or _begun_with(out) or _fitting(like, offsets, config)
+    plan |= {
+        "offsets": [list(o) for o in offsets],
+        "segment": config.segment.model_dump(mode="json"),
+        "block": list(block),
+        "version": versions()["neuropil"],
+    }
+    threads = None
+    if config.jobs.workers > 1:
+        threads = max(1, (os.cpu_count() or 1) // config.jobs.workers)
+    return Job(Path(out), like, offsets, config.segment, block, key_of(plan), predict, threads=threads), plan
+
+
+def _begun_with(out: Any) -> Int3 | None:
+    """The block that work was begun with: memory and workers may change between two sessions."""
+    known = read_plan(folder_of(out))
+    if known is None or "block" not in known["what"]:
+        return None
+    z, y, x = known["what"]["block"]
+    return z, y, x
+
+
+def _fitting(like: Volume, offsets: Offsets, config: Config) -> Int3:
+    cut = cutting(offsets, like.voxel_size, config.segment)
+    return fitting_block(like.box, cut, int(config.jobs.memory_gb * 2**30 / config.jobs.workers))

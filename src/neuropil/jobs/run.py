@@ -1,0 +1,342 @@
+"""Run a segmentation in blocks: begin or go on, stage after stage, and put the labels in their place when all is done.
+
+Any number of crashes in between changes nothing but the time it takes: tasks are pure functions, and the ledger knows
+which are done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neuropil.config import JobsConfig
+from neuropil.errors import ConfigError, IncompleteError, VolumeError
+from neuropil.infer.ledger import Ledger, read_plan, write_whole
+from neuropil.infer.locks import claimed, guarded, living
+from neuropil.infer.workers import Runner, Serial, open_runner
+from neuropil.jobs.forecast import Forecast, forecast, require_disk
+from neuropil.jobs.job import AFFINITIES, LABELS, PIECES, Job, folder_of
+from neuropil.jobs.tasks import perform
+from neuropil.outputs import require_replaceable
+from neuropil.progress import Progress
+from neuropil.volume import Volume, open_volume
+
+_LOCKS, _REPLACED = "locks", "replaced"
+_NAMED_FAILURES = 8
+#: The task that is measured: the first ones compile, and load what they need.
+_WARM = 4
+#: Tasks of blocks that follow one of "fragments" take about this share of its time.
+_REST = 0.35
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of several runs that share the tasks of one job: number `index` of `count`, from 0."""
+
+    index: int
+    count: int
+
+    @classmethod
+    def parsed(cls, text: str) -> Shard:
+        """From "i/n".
+
+        Raises
+        ------
+        ConfigError
+            If it is none.
+        """
+        first, _, second = text.partition("/")
+        if not (first.isdecimal() and second.isdecimal() and int(first) < int(second)):
+            raise ConfigError(f"--shard {text}", "i/n with 0 <= i < n, for example 0/8")
+        return cls(int(first), int(second))
+
+    @property
+    def name(self) -> str:
+        """Of its lock."""
+        return f"shard-{self.index}-of-{self.count}"
+
+
+def run_job(
+    job: Job,
+    plan: Mapping[str, Any],
+    config: JobsConfig,
+    *,
+    shard: Shard | None,
+    overwrite: bool,
+    attrs: dict[str, Any],
+) -> Volume:
+    """Do all that is left to do of a job, and open the labels.
+
+    Parameters
+    ----------
+    plan
+        What decides the result (`key` is its digest); it is stored, and explains why another job is refused.
+    config
+        Where the work runs.
+    shard
+        Do a part of the tasks only; others do theirs.
+    attrs
+        Go with the labels.
+
+    Raises
+    ------
+    VolumeError
+        If the output is taken, being worked on, or does not fit on the disk.
+    ConfigError
+        If other work was begun there.
+    IncompleteError
+        If tasks failed, or belong to other shards that are not running.
+    """
+    name = "run" if shard is None else shard.name
+    locks = job.folder / _LOCKS
+    if not job.folder.exists():
+        require_replaceable(job.out, overwrite=overwrite)
+    with claimed(locks, name, partial(_excludes, name), config.stale_s):
+        try:
+            with guarded(locks):
+                expected = _begun(job, plan, overwrite=overwrite)
+        finally:
+            if not (job.folder / "plan.json").exists():
+                shutil.rmtree(job.folder, ignore_errors=True)  # refused before anything was begun
+        if expected is not None:
+            _say(f"forecast: {expected}")
+        with open_runner(config.workers, config.dask, config.attempts) as runner:
+            _require_sendable(job, runner)
+            for stage in job.stages():
+                _run_stage(job, stage, runner, shard, config, expected)
+        _close(job, attrs)
+    return open_volume(os.fspath(job.out))
+
+
+def _excludes(mine: str, other: str) -> bool:
+    """Whether two runs may not work at the same time: only shards of one number may."""
+    if other.startswith("stage-"):
+        return False
+    return mine == other or "run" in (mine, other) or mine.rpartition("-")[2] != other.rpartition("-")[2]
+
+
+def _begun(job: Job, plan: Mapping[str, Any], *, overwrite: bool) -> Forecast | None:
+    """Make sure that the folder holds this job, begun; a new one is forecast."""
+    known = read_plan(job.folder)
+    whole = job.out.exists() and not (job.folder / LABELS).exists()
+    if known is not None and known["key"] == job.key and not (overwrite and whole):
+        if not whole:
+            require_replaceable(job.out, overwrite=overwrite)
+        return None
+    if known is not None and known["key"] != job.key and not overwrite:
+        raise ConfigError(
+            f"'{job.folder}' was begun with {_difference(known['what'], plan)}",
+            "the same source and settings",
+            "run it as it was begun; begin again with --overwrite; or cut its graph at another threshold: "
+            f"neuropil segment --from-graph {job.out} --threshold T --out NEW.zarr",
+        )
+    require_replaceable(job.out, overwrite=overwrite)
+    for path in job.folder.iterdir():
+        if path.name != _LOCKS:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    predicted = 0 if job.predict is None else len(job.predict.steps)
+    expected = forecast(job.volume, job.block, job.cut, predicted)
+    require_disk(job.folder, expected.disk_bytes)
+    _create(job)
+    stages = [list(stage) for stage in job.stages()]
+    write_whole(job.folder / "plan.json", _json({"key": job.key, "what": dict(plan), "stages": stages}))
+    return expected
+
+
+def _create(job: Job) -> None:
+    """The empty arrays that tasks fill."""
+    from neuropil.io.zarr import NewZarr, create_pyramid, create_zarr
+
+    def create(name: str, shape: tuple[int, ...], dtype: type, kind: str, attrs: Mapping[str, Any]) -> None:
+        options: NewZarr = {"offset": job.like.offset, "axes": "czyx" if len(shape) == 4 else "zyx", "kind": kind}
+        options |= {"attrs": attrs, "chunk": job.chunk(), "shard": job.block}
+        create_zarr(job.folder / name, shape, dtype, job.like.voxel_size, **options)
+
+    shape = job.volume.shape
+    if job.predict is not None:
+        kept = {"offsets": [list(o) for o in job.offsets], "segment": job.config.model_dump(mode="json")}
+        create(AFFINITIES, (len(job.predict.steps), *shape), np.uint8, "affinities", kept)
+    if job.graph_of is None:
+        create(PIECES, shape, np.uint32, "labels", {"note": "pieces of fragments, numbered block by block"})
+    create(LABELS, shape, np.uint64, "labels", {})
+    create_pyramid(job.folder / LABELS)
+
+
+def _run_stage(
+    job: Job,
+    stage: tuple[str, int],
+    runner: Runner,
+    shard: Shard | None,
+    config: JobsConfig,
+    expected: Forecast | None,
+) -> None:
+    """All tasks of a stage, or those of this shard and then a wait for the others."""
+    name, count = stage
+    if shard is None:
+        _perform(job, name, list(range(count)), runner, expected)
+        return
+    if count > 1:
+        _perform(job, name, list(range(shard.index, count, shard.count)), runner, expected)
+    locks = job.folder / _LOCKS
+    while True:
+        others = set(living(locks, config.stale_s)) - {shard.name}
+        missing = job.ledger.missing(name, count)
+        if not missing:
+            return
+        if count == 1:
+            # what concerns all is done by whoever comes first
+            with contextlib.suppress(_Taken), _alone(locks, f"stage-{name}", config.stale_s):
+                _perform(job, name, missing, Serial(), None)
+                continue
+        if not others:
+            raise IncompleteError(
+                f"'{job.folder}': {len(missing)} of {count} tasks of stage '{name}' belong to other shards",
+                f"all {shard.count} shards run",
+                "run the other shards, then this one again, until it says that all is done",
+            )
+        time.sleep(config.poll_s)
+
+
+class _Taken(Exception):
+    """Another shard is at it."""
+
+
+@contextlib.contextmanager
+def _alone(locks: Path, name: str, stale_s: float) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(claimed(locks, name, partial(str.__eq__, name), stale_s))
+        except VolumeError as error:
+            raise _Taken from error
+        yield
+
+
+def _perform(job: Job, stage: str, numbers: list[int], runner: Runner, expected: Forecast | None) -> None:
+    """Do tasks of one stage.
+
+    Raises
+    ------
+    IncompleteError
+        If any failed.
+    """
+    failures: list[tuple[int, Exception]] = []
+    with Progress(stage, len(numbers), unit="task") as progress:
+        tasks = [(stage, number) for number in numbers]
+        measured = min(_WARM, len(tasks))
+        for done, ((_, number), facts, error) in enumerate(runner.run(partial(perform, job), tasks), start=1):
+            if error is not None:
+                failures.append((number, error))
+            elif facts is not None and stage == "fragments" and expected is not None and done == measured:
+                minutes = facts["seconds"] * (1 + _REST) * expected.blocks / 60
+                _say(f"forecast: {facts['seconds']:.2f} s a block; {minutes:.1f} minutes of one worker in all")
+            progress(done, len(numbers))
+    if failures:
+        named = [f"task {n}: {type(e).__name__}: {e}" for n, e in sorted(failures, key=_first)[:_NAMED_FAILURES]]
+        more = len(failures) - len(named)
+        raise IncompleteError(
+            f"{len(failures)} of {len(numbers)} tasks of stage '{stage}' failed:\n  "
+            + "\n  ".join([*named, *([f"and {more} more"] if more else [])]),
+            "every task done",
+            "remove the cause, then run the same command again; what is done is kept",
+        ) from failures[0][1]
+
+
+def _first(failure: tuple[int, Exception]) -> int:
+    return failure[0]
+
+
+def _require_sendable(job: Job, runner: Runner) -> None:
+    """Arrays do not travel."""
+    given = job.like if job.predict is None else job.predict.image
+    if runner.remote and isinstance(given.array, np.ndarray):
+        raise ConfigError(
+            f"'{given.name}' is in memory, with several workers", "a stored volume", "store it, or use one worker"
+        )
+
+
+def _close(job: Job, attrs: dict[str, Any]) -> None:
+    """Mark the labels as whole and put them in their place."""
+    from neuropil.io.base import file_errors
+    from neuropil.io.ome import read_node, write_group
+    from neuropil.io.zarr import finish
+
+    with guarded(job.folder / _LOCKS):
+        labels = job.folder / LABELS
+        if labels.exists():
+            group = read_node(labels)
+            facts = {"timings": timings(job), **_counts(job)}
+            write_group(labels, {**(group.attrs if group else {}), **attrs, **facts})
+            for name in (AFFINITIES, PIECES, LABELS):
+                if (job.folder / name).exists():
+                    finish(job.folder / name)
+            with file_errors(str(job.out), "writing"):
+                if job.out.exists():
+                    os.rename(job.out, job.folder / _REPLACED)
+                os.rename(labels, job.out)
+        shutil.rmtree(job.folder / _REPLACED, ignore_errors=True)
+
+
+def _counts(job: Job) -> dict[str, int]:
+    record = job.ledger.record("objects", 0) or {}
+    return {"objects": int(record.get("objects", 0))}
+
+
+def timings(job: Job) -> dict[str, dict[str, float]]:
+    """Seconds that workers were busy, voxels a second of one worker, and peak memory, by stage."""
+    found = {}
+    for stage, count in job.stages():
+        records = job.ledger.records(stage, count)
+        seconds, voxels = sum(r["seconds"] for r in records), sum(r["voxels"] for r in records)
+        found[stage] = {
+            "seconds": round(seconds, 3),
+            "voxels": voxels,
+            "voxels_per_second": round(voxels / max(seconds, 1e-6)),
+            "peak_bytes": max((r["peak_bytes"] for r in records), default=0),
+        }
+    return found
+
+
+def _difference(was: Any, now: Any, path: str = "") -> str:
+    """The first setting that differs, in words."""
+    if isinstance(was, Mapping) and isinstance(now, Mapping):
+        for key in {**was, **now}:
+            if was.get(key) != now.get(key):
+                return _difference(was.get(key), now.get(key), f"{path}.{key}".lstrip("."))
+    return f"{path} = {was!r}, not {now!r}"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _json(what: Mapping[str, Any]) -> bytes:
+    import json
+
+    return (json.dumps(what, indent=1) + "\n").encode()
+
+
+def state_of(out: str | os.PathLike[str]) -> dict[str, Any]:
+    """How far the work beside an output is, stage by stage; `missing` counts the tasks that are not done.
+
+    Raises
+    ------
+    VolumeError
+        If no work was begun there.
+    """
+    folder = folder_of(out)
+    plan = read_plan(folder)
+    if plan is None:
+        raise VolumeError(f"'{folder}' holds no work in blocks", "an output of `neuropil segment` in blocks")
+    ledger = Ledger(folder, plan["key"])
+    stages = [ledger.state(name, count) for name, count in plan["stages"]]
+    return {"folder": str(folder), "stages": stages, "missing": sum(s["tasks"] - s["done"] for s in stages)}

@@ -1,0 +1,254 @@
+"""The tasks of a segmentation in blocks: each a pure function of the job and a number, which writes whole files.
+
+predict     affinities of a block, from the tiles of the whole volume that touch it
+fragments   pieces of a block, their contacts, and its faces
+faces       which of a block's pieces are pieces of earlier blocks
+graph       fragments of the whole; their contacts; the merge tree
+objects     the tree cut at the threshold: object of every piece
+labels      objects of the voxels of a block
+s1, s2, ..  coarser levels of the labels
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import itertools
+import math
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuropil.errors import VolumeError
+from neuropil.geometry import Block
+from neuropil.infer.ledger import write_whole
+from neuropil.jobs.job import AFFINITIES, LABELS, PIECES, FromRun, Job
+from neuropil.lazy import Window
+from neuropil.outputs import peak_memory
+from neuropil.post.blocks import Slabs, block_part, margin_boxes, read_box, rim_boxes
+from neuropil.post.filters import join_small
+from neuropil.post.graph import RegionGraph
+from neuropil.post.merging import MergeTree, Rule, merge_tree
+from neuropil.post.stitch import added_up, fragment_numbers, renumbered, shared_pieces, with_far
+from neuropil.volume import Volume
+
+#: Names of what a task made, and facts for its record.
+Made = tuple[list[str], dict[str, Any]]
+_GRAPH = ("edges", "sums", "counts", "sizes", "starts", "bins", "tallies")
+_TREE = ("pairs", "scores", "levels")
+
+
+def perform(job: Job, task: tuple[str, int]) -> dict[str, Any]:
+    """Do a task, unless it is done and what it made is intact; returns its record's facts, and whether it was kept."""
+    stage, number = task
+    ledger, started = job.ledger, time.monotonic()
+    if ledger.verified(stage, number):
+        return {**(ledger.record(stage, number) or {}), "kept": True}
+    try:
+        ledger.begin(stage, number)
+        outputs, facts = _STAGES[stage](job, number) if stage in _STAGES else _level(job, number, stage)
+        facts |= {"seconds": round(time.monotonic() - started, 4), "peak_bytes": peak_memory()}
+        ledger.finish(stage, number, outputs, facts)
+    except Exception as error:
+        ledger.fail(stage, number, error)
+        raise
+    return {**facts, "kept": False}
+
+
+def _predict(job: Job, number: int) -> Made:
+    from neuropil.infer.boxes import predict_box
+
+    assert job.predict is not None
+    predictor, plan, prepared = _network(job.predict, job.threads)
+    block = job.numbered_block(number)
+    affinities = predict_box(
+        predictor,
+        job.predict.image,
+        plan,
+        block.write,
+        steps=job.predict.steps,
+        normalise=prepared.normaliser,
+        batch=prepared.settings.batch,
+    )
+    return _written(job, AFFINITIES, block, affinities)
+
+
+@functools.lru_cache(maxsize=1)
+def _network(source: FromRun, threads: int | None) -> tuple[Any, Any, Any]:
+    """One network a process."""
+    import torch
+
+    from neuropil.decoding import prediction
+    from neuropil.infer.predict import TilePredictor, volume_plan
+    from neuropil.training.checkpoint import Run
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    prepared = prediction(Run.open(source.run), source.image, source.words)
+    predictor = TilePredictor(prepared.model.eval(), source.steps, source.image.voxel_size, prepared.settings)
+    return predictor, volume_plan(source.image, prepared.settings), prepared
+
+
+def _fragments(job: Job, number: int) -> Made:
+    block, cut = job.numbered_block(number), job.cut
+    source, read = job.source, read_box(cut, block.write, job.volume)
+    whole = [slice(0, n) for n in source.shape[1:]]
+    # channel by channel: long edges that no one uses are not even read
+    aff_CZYX = np.concatenate(
+        [_like(source, Window(source.array, (slice(c, c + 1), *whole))).read(read) for c in cut.channels]
+    )
+    part = block_part(aff_CZYX, cut, job.config, write=block.write, volume=job.volume)
+    names, facts = _written(job, PIECES, block, part.labels_ZYX.astype(np.uint32))
+    contacts = {f"near_{k}": getattr(part.near, k) for k in _GRAPH} | {f"far_{k}": getattr(part.far, k) for k in _GRAPH}
+    names.append(_saved(job, f"parts/{number}.npz", {"first": part.first, **contacts}))
+    slabs = {f"margin_{i}": a for i, a in enumerate(part.margins)} | {f"rim_{i}": a for i, a in enumerate(part.rims)}
+    names.append(_saved(job, f"faces/{number}.npz", slabs, packed=True))
+    return names, {**facts, "pieces": len(part.first)}
+
+
+def _like(source: Volume, array: Any) -> Volume:
+    return Volume(array, source.voxel_size, source.offset, "czyx", "affinities", name=source.name)
+
+
+def _faces(job: Job, number: int) -> Made:
+    block, cut = job.numbered_block(number), job.cut
+    boxes = margin_boxes(cut, block.write, job.volume)
+    margins = list(zip(boxes, _slabs(job, number, "margin"), strict=True))
+    found = {}
+    for index in _earlier_neighbours(job, block):
+        other = job.number_of(index)
+        rims = list(zip(rim_boxes(cut, job.block_at(index).write), _slabs(job, other, "rim"), strict=True))
+        found[str(other)] = shared_pieces(margins, rims)
+    return [_saved(job, f"pairs/{number}.npz", found)], {"voxels": block.write.size}
+
+
+def _slabs(job: Job, number: int, side: str) -> Slabs:
+    with _loaded(job.folder / f"faces/{number}.npz") as file:
+        return file[f"{side}_0"], file[f"{side}_1"], file[f"{side}_2"]
+
+
+def _earlier_neighbours(job: Job, block: Block) -> Iterator[tuple[int, int, int]]:
+    """Places of the blocks before this one that its margin reaches."""
+    z, y, x = (
+        range(max(0, i - -(-m // b)), min(n, i + -(-m // b) + 1))
+        for i, m, b, n in zip(block.index, job.cut.margin, job.block, job.grid(), strict=True)
+    )
+    return (index for index in itertools.product(z, y, x) if index < block.index)
+
+
+def _graph(job: Job, number: int) -> Made:
+    count = math.prod(job.grid())
+    parts = [job.folder / f"parts/{n}.npz" for n in range(count)]
+    first = [_array(path, "first") for path in parts]
+    base = np.concatenate([[0], np.cumsum([len(f) for f in first])]).astype(np.int64)
+    pairs = [np.zeros((0, 2), np.int64)]
+    for n in range(count):
+        with _loaded(job.folder / f"pairs/{n}.npz") as file:
+            pairs += [file[other] + (base[n], base[int(other)]) for other in file.files]
+    numbers = fragment_numbers(np.concatenate(first), np.concatenate(pairs))
+    sizes = np.zeros(int(numbers.max(initial=0)) + 1, np.int64)
+    tables = [_table(numbers, base, n) for n in range(count)]
+    for path, table in zip(parts, tables, strict=True):
+        np.add.at(sizes, table, _array(path, "near_sizes"))
+    near, far = (
+        added_up(renumbered(_stored_graph(path, side), t) for path, t in zip(parts, tables, strict=True))
+        for side in ("near_", "far_")
+    )
+    graph = replace(with_far(near, far), sizes=sizes)
+    config = job.config
+    tree = merge_tree(graph, Rule(config.score, config.quantile, config.contact))
+    stored = {k: getattr(graph, k) for k in _GRAPH} | {f"tree_{k}": getattr(tree, k) for k in _TREE}
+    names = [_saved(job, "graph/graph.npz", stored)]
+    names += [_saved(job, f"graph/{name}.npz", {name: array}) for name, array in (("numbers", numbers), ("base", base))]
+    return names, {"voxels": job.volume.size, "fragments": graph.nodes, "contacts": len(graph.edges)}
+
+
+def _objects(job: Job, number: int) -> Made:
+    graph = _stored_graph(job.pieces / "graph/graph.npz", "")
+    with _loaded(job.pieces / "graph/graph.npz") as file:
+        tree = MergeTree(file["tree_pairs"], file["tree_scores"], file["tree_levels"], graph.nodes)
+    assert job.config.threshold is not None
+    objects = join_small(tree.cut(job.config.threshold), graph, job.config.min_size)
+    names = []
+    numbers, base = _array(job.pieces / "graph/numbers.npz", "numbers"), _array(job.pieces / "graph/base.npz", "base")
+    # one small file a block: a worker reads what it needs of a table that may be larger than its memory
+    for n in range(len(base) - 1):
+        names.append(_saved(job, f"objects/{n}.npz", {"objects": objects[_table(numbers, base, n)]}))
+    return names, {"voxels": job.volume.size, "objects": int(objects.max(initial=0))}
+
+
+def _table(numbers: npt.NDArray[np.int64], base: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
+    """The entries of one block's pieces, 0 first."""
+    return np.concatenate([[0], numbers[base[n] + 1 : base[n + 1] + 1]])
+
+
+def _labels(job: Job, number: int) -> Made:
+    from neuropil.io.zarr import open_level
+
+    block = job.numbered_block(number)
+    pieces = open_level(job.pieces / PIECES).read(block.write)
+    objects = _array(job.folder / f"objects/{number}.npz", "objects").astype(np.uint64)
+    return _written(job, LABELS, block, np.take(objects, pieces))
+
+
+def _level(job: Job, number: int, level: str) -> Made:
+    from neuropil.io.zarr import fill_level, open_level
+
+    path = job.ledger.path(LABELS)
+    block = next(itertools.islice(open_level(path, level).blocks(), number, None))
+    fill_level(path, level, block)
+    return [_shard(LABELS, level, block, 0)], {"voxels": block.write.size}
+
+
+def _written(job: Job, name: str, block: Block, data: npt.NDArray[Any]) -> Made:
+    """Write one block of an array, which is one shard."""
+    from neuropil.io.zarr import open_level
+
+    open_level(job.ledger.path(name), writable=True).write(block.write, data)
+    return [_shard(name, "s0", block, data.ndim - 3)], {"voxels": block.write.size}
+
+
+def _shard(name: str, level: str, block: Block, lead: int) -> str:
+    return "/".join((name, level, "c", *("0",) * lead, *map(str, block.index)))
+
+
+def _saved(job: Job, name: str, arrays: Mapping[str, npt.NDArray[Any]], *, packed: bool = False) -> str:
+    buffer = io.BytesIO()
+    (np.savez_compressed if packed else np.savez)(buffer, **arrays)  # type: ignore[arg-type]
+    # a power cut may lose what is not synced: its digest in the record, which is, then tells
+    write_whole(job.folder / name, buffer.getvalue(), sync=False)
+    return name
+
+
+def _loaded(path: Path) -> Any:
+    try:
+        return np.load(path)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise VolumeError(f"'{path}' cannot be read ({error})", "what an earlier task made", "run it again") from error
+
+
+def _array(path: Path, name: str) -> npt.NDArray[Any]:
+    with _loaded(path) as file:
+        array: npt.NDArray[Any] = file[name]
+        return array
+
+
+def _stored_graph(path: Path, prefix: str) -> RegionGraph:
+    with _loaded(path) as file:
+        return RegionGraph(*(file[f"{prefix}{k}"] for k in _GRAPH))
+
+
+_STAGES: dict[str, Callable[[Job, int], Made]] = {
+    "predict": _predict,
+    "fragments": _fragments,
+    "faces": _faces,
+    "graph": _graph,
+    "objects": _objects,
+    "labels": _labels,
+}

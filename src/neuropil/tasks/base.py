@@ -1,0 +1,135 @@
+"""`Task`: everything that the road from labels to labels has to know of what is learned.
+
+A task says what its truth is, what is taught of a crop, how wrong an answer is, how a stored answer becomes labels, and
+which decoding and which weights are best. Sampling, augmentation, training, resuming, tiled prediction and storage are
+the same for all tasks. What every task has in common: a channel is stored as round(255·sigmoid(logit)).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from neuropil.affinities import Offsets
+from neuropil.geometry import Float3, Int3
+from neuropil.registry import TASKS
+from neuropil.volume import IGNORED_IDS, Volume, VolumeLike, as_volume, require_kind
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from neuropil.config import Config
+    from neuropil.data.targets import Targets
+
+
+class Channel(NamedTuple):
+    """One output of a network; `step` is zero (voxels z, y, x) where it speaks of the voxel itself, not of an edge.
+
+    `prior` is what a network without weights answers, 0 to 1. Where nearly all voxels are background, one half would
+    teach features to say "background" first, and leave none that are awake inside of things.
+    """
+
+    name: str
+    step: Int3 = (0, 0, 0)
+    prior: float = 0.5
+
+
+class Predicted(NamedTuple):
+    """A held-back slab: stored prediction (C, Z, Y, X) uint8, and true labels (Z, Y, X) as they are stored."""
+
+    stored_CZYX: npt.NDArray[np.uint8]
+    labels_ZYX: npt.NDArray[Any]
+
+
+#: Predictions of the slabs and of all that was learned from.
+Everything = Callable[[], Sequence[Predicted]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing that can be learned.
+
+    Parameters
+    ----------
+    name
+        As in the TASKS table.
+    kind
+        Of stored predictions: "affinities" (with their offsets), or "prediction" (with the names of the channels).
+    group
+        The settings of its decoding, where calibrated values go: "segment" or "instances".
+    truth
+        ``(what --labels gave, its image, voxel size or None, settings) -> Volume`` of labels on the image's grid. A
+        truth that is no volume (trees) becomes one whose array is drawn when a box is read.
+    channels
+        Settings, resolved for a voxel size → outputs of the network.
+    targets
+        (resolved settings, voxel size) → what is taught of a crop.
+    loss
+        (logits (B, C, Z, Y, X), batch, settings) → scalar. The batch holds image, index, and what `targets` made.
+    check
+        (settings, voxel size) → nothing; raises what would otherwise stop the first validation.
+    calibrate
+        (slabs, voxel size, settings) → "score" (lower is better: it picks the weights that are kept), further scores,
+        and "calibration": values for the settings of `group`.
+    decode
+        (stored (C, Z, Y, X) uint8, steps of its channels, voxel size, settings) → labels (Z, Y, X) uint64 1 .. n.
+    headline
+        Keys of the scores that a model card shows.
+    from_few
+        (what `calibrate` found, a function that predicts all labelled voxels, voxel size, settings) → the same, or,
+        where the slabs are too small to calibrate on, with a calibration from all labelled voxels. Optional.
+    """
+
+    name: str
+    kind: Literal["affinities", "prediction"]
+    group: Literal["segment", "instances"]
+    truth: Callable[[VolumeLike, Volume, Float3 | None, Config], Volume]
+    channels: Callable[[Config], tuple[Channel, ...]]
+    targets: Callable[[Config, Float3], Targets]
+    loss: Callable[[Tensor, dict[str, Tensor], Config], Tensor]
+    check: Callable[[Config, Float3], None]
+    calibrate: Callable[[Sequence[Predicted], Float3, Config], dict[str, Any]]
+    decode: Callable[[npt.NDArray[Any], Offsets, Float3, Config], npt.NDArray[np.uint64]]
+    headline: tuple[str, ...]
+    from_few: Callable[[dict[str, Any], Everything, Float3, Config], dict[str, Any]] | None = None
+
+
+def task_named(name: str) -> Task:
+    """The task of a name, or of a "package.module:TASK".
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+    """
+    found: Task = TASKS.resolve(name)
+    return found
+
+
+def labels_of(given: VolumeLike, image: Volume, voxel_size: Float3 | None, config: Config) -> Volume:
+    """A truth that is a label volume."""
+    return require_kind(as_volume(given, voxel_size=voxel_size), "labels")
+
+
+def masks_of(given: VolumeLike, image: Volume, voxel_size: Float3 | None, config: Config) -> Volume:
+    """A truth of labels or a mask; connected pieces get ids of their own where `organelles.components` says so.
+
+    Pieces are found in memory, in the whole volume, before anything is held back.
+    """
+    volume = as_volume(given, voxel_size=voxel_size)
+    stated_mask = volume.kind_stated and volume.kind == "mask"
+    labels = volume.with_kind("labels") if stated_mask else require_kind(volume, "labels")
+    if not config.organelles.components or labels.axes != "zyx":
+        return labels
+    import cc3d
+
+    from neuropil.data.targets import known_labels
+
+    ids, valid = known_labels(labels.numpy())
+    pieces = cc3d.connected_components(ids, connectivity=26).astype(np.uint64)
+    pieces[~valid] = IGNORED_IDS[1]
+    return Volume(pieces, labels.voxel_size, labels.offset, "zyx", "labels", attrs=labels.attrs, name=labels.name)

@@ -1,0 +1,141 @@
+"""Mitochondria, or any organelle with instance labels: foreground, contour and signed distance, cut by watershed.
+
+Thresholds are calibrated one after another on the held-back slabs, whose objects are counted together: a slab holds a
+few objects only, so the score is the mean of F1 at IoU 0.5 and 0.75 and of the foreground's IoU, which moves when the
+other two do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuropil.affinities import NEAREST, Offsets
+from neuropil.config import Config, InstancesConfig
+from neuropil.data.organelles import CHANNELS, RARE, OrganelleTargets
+from neuropil.data.targets import known_labels
+from neuropil.geometry import Float3
+from neuropil.metrics.detection import semantic
+from neuropil.metrics.matching import match, overlaps
+from neuropil.metrics.overlap import contingency
+from neuropil.post.instances import instances
+from neuropil.tasks.base import Channel, Predicted, Task, masks_of
+from neuropil.tasks.neurons import affinity_channels
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: Where calibration begins if that is better than the settings: a network that is not sure yet passes one threshold but
+#: not the next, and then no single step would help.
+PERMISSIVE = {"seed_distance": 0.0, "seed_foreground": 0.5, "seed_contour": 1.0}
+#: What calibration tries then, one setting after another; where scores are equal, what was there stays.
+TRIED: dict[str, tuple[float, ...]] = {
+    "seed_distance": (0.5, 0.3, 0.1, 0.7),
+    "foreground": (0.5, 0.4, 0.6, 0.3, 0.7),
+    "seed_foreground": (0.9, 0.8, 0.7, 0.6),
+    "seed_contour": (0.8, 0.6, 0.4, 1.0),
+    "min_size_um3": (0.0005, 0.001, 0.002, 0.005, 0.01),
+}
+
+
+def channels(config: Config) -> tuple[Channel, ...]:
+    """Foreground, contour, distance; and affinities where they are asked for."""
+    return (*(Channel(name, prior=RARE) for name in CHANNELS), *affinity_channels(_offsets(config)))
+
+
+def targets(config: Config, voxel_size: Float3) -> OrganelleTargets:
+    """What is taught of a crop."""
+    return OrganelleTargets.of(config, voxel_size, _offsets(config))
+
+
+def loss(logits_BCZYX: Tensor, batch: dict[str, Tensor], config: Config) -> Tensor:
+    """The losses of all channels, weighted as `organelles` says."""
+    from neuropil.tasks.losses import bce, contour_loss, distance_loss, foreground_loss
+
+    settings = config.organelles
+    a, t, v = (logits_BCZYX, batch["targets"], batch["valid"])
+    foreground, contour, distance = ((a[:, c : c + 1], t[:, c : c + 1], v[:, c : c + 1]) for c in range(3))
+    total = foreground_loss(*foreground, dice_weight=settings.dice)
+    total = total + settings.contour * contour_loss(*contour, positive=settings.contour_positive)
+    total = total + settings.distance * distance_loss(*distance)
+    if _offsets(config):
+        total = total + bce(a[:, 3:], t[:, 3:], v[:, 3:].float())
+    return total
+
+
+def check(config: Config, voxel_size: Float3) -> None:
+    """Nothing can be wrong that the settings do not say themselves."""
+
+
+def decode(
+    stored_CZYX: npt.NDArray[Any], offsets: Offsets, voxel_size: Float3, config: Config
+) -> npt.NDArray[np.uint64]:
+    """See `neuropil.post.instances.instances`."""
+    return instances(stored_CZYX, voxel_size, config.instances)
+
+
+def calibrate(slabs: Sequence[Predicted], voxel_size: Float3, config: Config) -> dict[str, Any]:
+    """Scores at the best thresholds, and these as the calibration to keep."""
+    truths = [_truth(slab.labels_ZYX, config) for slab in slabs]
+    starts = [config.instances]
+    if config.instances.calibrate:
+        starts.append(config.instances.model_copy(update=PERMISSIVE))
+    scored = [(_scored(slabs, truths, voxel_size, start), start) for start in starts]
+    best, chosen = min(scored, key=lambda pair: float(pair[0]["score"]))
+    for name, values in TRIED.items() if chosen.calibrate else ():
+        before = chosen
+        for value in values:
+            trial = before.model_copy(update={name: value})
+            found = _scored(slabs, truths, voxel_size, trial)
+            if found["score"] < best["score"]:
+                chosen, best = trial, found
+    return {**best, "calibration": {name: getattr(chosen, name) for name in TRIED} if chosen.calibrate else {}}
+
+
+def _scored(
+    slabs: Sequence[Predicted],
+    truths: Sequence[tuple[npt.NDArray[np.uint32], npt.NDArray[np.bool_]]],
+    voxel_size: Float3,
+    config: InstancesConfig,
+) -> dict[str, Any]:
+    """Scores of all objects of all slabs together; lower "score" is better."""
+    true = predicted = 0
+    found = {0.5: 0, 0.75: 0}
+    ious = []
+    for slab, (ids, valid) in zip(slabs, truths, strict=True):
+        table = contingency(ids, instances(slab.stored_CZYX, voxel_size, config), valid=valid)
+        pairs = overlaps(table)
+        true, predicted = true + len(pairs.truth_ids), predicted + len(pairs.pred_ids)
+        found = {t: n + len(match(pairs, t).iou) for t, n in found.items()}
+        ious.append(semantic(table)["iou"])
+    f1 = {f"f1_{round(100 * t)}": 2 * n / max(1, true + predicted) for t, n in found.items()}
+    kept = {**f1, "iou": float(np.mean(ious))}
+    score = 1 - float(np.mean(list(kept.values())))
+    return {"score": round(score, 5), **{k: round(v, 5) for k, v in kept.items()}, "objects": true}
+
+
+def _truth(labels_ZYX: npt.NDArray[Any], config: Config) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.bool_]]:
+    ids, valid = known_labels(labels_ZYX)
+    return ids, valid if config.data.zero_label == "background" else valid & (ids > 0)
+
+
+def _offsets(config: Config) -> Offsets:
+    return NEAREST if config.organelles.affinities else ()
+
+
+TASK = Task(
+    name="mitochondria",
+    kind="prediction",
+    group="instances",
+    truth=masks_of,
+    channels=channels,
+    targets=targets,
+    loss=loss,
+    check=check,
+    calibrate=calibrate,
+    decode=decode,
+    headline=("f1_50", "f1_75", "iou"),
+)

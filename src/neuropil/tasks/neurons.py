@@ -1,0 +1,201 @@
+"""Neurons: affinities are learned and agglomerated; thresholds and channel biases are calibrated by VOI or CREMI score.
+
+A validation segments the slabs at many thresholds, with and without channel biases that make mean probabilities true;
+the decoding that scores best is the calibration that a run keeps for its predictions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuropil.affinities import Offsets, affinities_from_labels
+from neuropil.config import Config
+from neuropil.data.targets import AffinityTargets, border_steps, known_labels, widened
+from neuropil.geometry import Float3, Int3
+from neuropil.metrics.overlap import Contingency, contingency
+from neuropil.metrics.partition import scores
+from neuropil.post.agglomerate import hierarchy
+from neuropil.registry import SEGMENTERS
+from neuropil.tasks.base import Channel, Everything, Predicted, Task, labels_of
+from neuropil.tasks.merges import judged, right_or_wrong
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: Thresholds that are tried.
+THRESHOLDS = tuple(round(0.05 + 0.025 * n, 3) for n in range(37))
+KEPT = ("voi_split", "voi_merge", "voi_sum", "arand", "cremi_score")
+
+
+def channels(config: Config) -> tuple[Channel, ...]:
+    """One affinity for each step."""
+    assert config.model.offsets is not None  # filled by `neuropil.plan.resolved`
+    return affinity_channels(config.model.offsets)
+
+
+def affinity_channels(offsets: Offsets) -> tuple[Channel, ...]:
+    """Channels of affinities."""
+    return tuple(Channel("affinity " + ",".join(str(o) for o in offset), offset) for offset in offsets)
+
+
+def targets(config: Config, voxel_size: Float3) -> AffinityTargets:
+    """Affinities of labels whose borders may be widened."""
+    return AffinityTargets.of(_offsets(config), config.data, voxel_size)
+
+
+def loss(logits_BCZYX: Tensor, batch: dict[str, Tensor], config: Config) -> Tensor:
+    """The affinity loss of a batch with affinities and valid."""
+    from neuropil.tasks.losses import affinity_loss
+
+    train = config.train
+    return affinity_loss(
+        logits_BCZYX,
+        batch["affinities"],
+        batch["valid"],
+        kind=train.loss,
+        balance=train.balance,
+        dice_weight=train.dice,
+    )
+
+
+def check(config: Config, voxel_size: Float3) -> None:
+    """Segment nothing much, to meet an unknown segmenter or offsets that it cannot use."""
+    segment = config.segment.model_copy(update={"threshold": 0.5, "bias": ()})
+    probe = np.zeros((len(_offsets(config)), 4, 4, 4), np.uint8)
+    decode(probe, _offsets(config), voxel_size, config.model_copy(update={"segment": segment}))
+
+
+def decode(
+    stored_CZYX: npt.NDArray[Any], offsets: Offsets, voxel_size: Float3, config: Config
+) -> npt.NDArray[np.uint64]:
+    """The segmenter that the settings name, applied."""
+    labels: npt.NDArray[np.uint64] = SEGMENTERS.resolve(config.segment.method)(
+        stored_CZYX, offsets, voxel_size, config.segment
+    )
+    return labels
+
+
+def calibrate(slabs: Sequence[Predicted], voxel_size: Float3, config: Config) -> dict[str, Any]:
+    """Scores at the best decoding, the sweep over thresholds, and the calibration to keep."""
+    offsets = _offsets(config)
+    if config.segment.method != "agglomerate":
+        # a segmenter that has no threshold to calibrate
+        row = _mean_scores([contingency(labels, decode(a, offsets, voxel_size, config)) for a, labels in slabs])
+        return {"score": row[_objective(config)], **row, "calibration": {"threshold": None, "bias": []}}
+    trials = [_sweep(slabs, voxel_size, config, (0.0,) * len(offsets))]
+    if config.segment.calibrate_bias:
+        widen = border_steps(config.data, voxel_size)
+        trials.append(
+            _sweep(slabs, voxel_size, config, fitted_bias(slabs, offsets, widen, zero_label=config.data.zero_label))
+        )
+    best = min(trials, key=lambda trial: trial["score"])
+    return {**best, "calibration": {"threshold": best["threshold"], "bias": best["bias"]}}
+
+
+def from_few(found: dict[str, Any], everything: Everything, voxel_size: Float3, config: Config) -> dict[str, Any]:
+    """Where the slabs hold few fragments, the threshold at which merges of all labelled voxels turn wrong.
+
+    It is better to look at voxels that were learned from than at one or two contacts that were not. The score that
+    picks the weights stays that of the slabs.
+    """
+    if config.segment.method != "agglomerate" or found["fragments"] >= config.segment.enough:
+        return found
+    segment = config.segment.model_copy(update={"bias": tuple(found["bias"])})
+    trees = []
+    for stored, labels in everything():
+        whole = hierarchy(stored, _offsets(config), voxel_size, segment)
+        trees.append(judged(whole.tree, contingency(labels, whole.fragments_ZYX)))
+    threshold = right_or_wrong(trees, THRESHOLDS)
+    row = next(row for row in found["sweep"] if row["threshold"] == threshold)
+    return {**found, **row, "calibration": {**found["calibration"], "threshold": threshold}}
+
+
+def _sweep(slabs: Sequence[Predicted], voxel_size: Float3, config: Config, bias: tuple[float, ...]) -> dict[str, Any]:
+    """Mean scores over the slabs at each threshold."""
+    segment = config.segment.model_copy(update={"bias": bias})
+    wholes = [hierarchy(a, _offsets(config), voxel_size, segment) for a, _ in slabs]
+    tables = [contingency(labels, w.fragments_ZYX) for w, (_, labels) in zip(wholes, slabs, strict=True)]
+    rows = []
+    for threshold in THRESHOLDS:
+        cuts = [table.regrouped(w.lookup(threshold)) for w, table in zip(wholes, tables, strict=True)]
+        rows.append({"threshold": threshold, **_mean_scores(cuts)})
+    objective = _objective(config)
+    best = rows[most_robust([row[objective] for row in rows])]
+    fragments = sum(whole.tree.nodes for whole in wholes)
+    bias_shown = [round(b, 4) for b in bias]
+    return {"score": best[objective], **best, "fragments": fragments, "bias": bias_shown, "sweep": rows}
+
+
+def _objective(config: Config) -> str:
+    return "cremi_score" if config.segment.objective == "cremi" else "voi_sum"
+
+
+def _offsets(config: Config) -> Offsets:
+    return tuple(channel.step for channel in channels(config))
+
+
+def _mean_scores(tables: Sequence[Contingency]) -> dict[str, float]:
+    found = [scores(table, convention="neuropil") for table in tables]
+    return {key: round(float(np.mean([f[key] for f in found])), 5) for key in KEPT}
+
+
+def most_robust(scores: Sequence[float]) -> int:
+    """Index of the lowest score after smoothing over neighbouring thresholds.
+
+    One large neuron that merges or splits moves a slab's score by more than a step of the threshold does, so the lowest
+    single score is often a lucky one beside a cliff; the middle of a good stretch carries over to other tissue.
+    """
+    weights = np.array([1.0, 2.0, 3.0, 2.0, 1.0])
+    beyond = np.pad(np.asarray(scores, float), len(weights) // 2, mode="edge")
+    return int(np.argmin(np.convolve(beyond, weights, mode="valid")))
+
+
+def fitted_bias(slabs: Sequence[Predicted], offsets: Offsets, widen: Int3, *, zero_label: str) -> tuple[float, ...]:
+    """The logit shift of each channel that makes its mean probability that of the truth.
+
+    A balanced loss teaches the network that both classes are equally common, which they are not.
+    """
+    histogram = np.zeros((len(offsets), 256))
+    joined = np.zeros(len(offsets))
+    for affinities, labels in slabs:
+        ids, annotated = known_labels(labels)
+        if zero_label == "ignore":
+            annotated &= ids > 0
+        truth, _ = affinities_from_labels(widened(ids, annotated, widen), offsets)
+        valid, _ = affinities_from_labels(annotated.view(np.uint8), offsets)
+        for c in range(len(offsets)):
+            inside = valid[c] > 0
+            histogram[c] += np.bincount(affinities[c][inside], minlength=256)
+            joined[c] += truth[c][inside].sum()
+    probability = np.clip(np.arange(256) / 255, 1e-3, 1 - 1e-3)
+    logits = np.log(probability / (1 - probability))
+    return tuple(_shift(logits, h, j) for h, j in zip(histogram, joined, strict=True))
+
+
+def _shift(logits: npt.NDArray[np.float64], histogram: npt.NDArray[np.float64], joined: float) -> float:
+    low, high = -4.0, 4.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        expected = (histogram / (1 + np.exp(-(logits + middle)))).sum()
+        low, high = (middle, high) if expected < joined else (low, middle)
+    return float((low + high) / 2)
+
+
+TASK = Task(
+    name="neurons",
+    kind="affinities",
+    group="segment",
+    truth=labels_of,
+    channels=channels,
+    targets=targets,
+    loss=loss,
+    check=check,
+    calibrate=calibrate,
+    decode=decode,
+    headline=("voi_split", "voi_merge", "voi_sum", "arand"),
+    from_few=from_few,
+)

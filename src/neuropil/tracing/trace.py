@@ -1,0 +1,89 @@
+"""One image to one neuron: evidence, the trees of all tracers asked for, the best of them, its radii and its root."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from neuropil.config.trace import TraceConfig
+from neuropil.errors import InputError
+from neuropil.geometry import Float3
+from neuropil.skeleton import Skeleton
+from neuropil.tracing.background import survey
+from neuropil.tracing.foreground import neurite_voxels
+from neuropil.tracing.grow import SOMA
+from neuropil.tracing.pick import candidates
+from neuropil.tracing.radius import grey_radii
+from neuropil.tracing.soma import chosen
+from neuropil.tracing.tree import Floats
+from neuropil.volume import Volume
+
+#: How far a place that the user gives may lie from a neurite, in finest voxel edges.
+_REACH = 20.0
+
+
+@dataclass(frozen=True, eq=False)
+class Traced:
+    """A traced neuron.
+
+    Parameters
+    ----------
+    skeleton
+        Rooted at the soma, or at its thickest place; in the volume's own place in nm.
+    confidence
+        (N,) 0 to 1 for every node: local evidence; at bridges, that of the bridge.
+    soma_found
+        Whether the root stands out as a cell body (or was given).
+    bridges
+        How many gaps are bridged.
+    tracer, score
+        Which tracer made it, and its label-free score; see `neuropil.tracing.pick`.
+    """
+
+    skeleton: Skeleton
+    confidence: Floats
+    soma_found: bool
+    bridges: int
+    tracer: str
+    score: float
+
+
+def trace(volume: Volume, config: TraceConfig, soma_nm: Float3 | None = None) -> Traced:
+    """Trace the neuron of an image or a probability map.
+
+    Parameters
+    ----------
+    volume
+        (Z, Y, X); a single image is a stack of depth 1.
+    soma_nm
+        Root z, y, x in nm in the volume's own place; found when empty.
+
+    Raises
+    ------
+    InputError
+        If nothing in the volume can be traced: see `neuropil.tracing.background.survey` and
+        `neuropil.tracing.foreground.neurite_voxels`.
+    """
+    if volume.axes != "zyx":
+        raise InputError(f"{volume.name}: axes '{volume.axes}'", "one channel, z, y, x", "choose a channel")
+    found = survey(volume, config.enhance) if config.source == "image" else None
+    voxels = neurite_voxels(volume, config, found)
+    corner = np.asarray(volume.box.offset_nm)
+    seed = None
+    if soma_nm is not None:
+        seed = chosen(voxels, _moved(soma_nm, corner), _REACH * min(volume.voxel_size))
+    score, name, best = candidates(voxels, config, seed)[0]
+    tree_nm = best.skeleton
+    nodes, radius, kind = tree_nm.nodes_nm + corner, tree_nm.radius_nm, tree_nm.kind.copy()
+    if found is not None:
+        radius = grey_radii(volume, found, nodes, radius, config)
+    if best.soma_nm is not None:
+        kind[0], radius[0] = SOMA, max(best.soma_nm, radius[0])
+    skeleton = Skeleton(nodes, radius, tree_nm.parent, kind)
+    return Traced(skeleton, best.confidence, best.soma_nm is not None, best.bridges, name, score)
+
+
+def _moved(place_nm: Float3, corner: Floats) -> Float3:
+    z, y, x = (float(v) for v in np.asarray(place_nm) - corner)
+    return z, y, x

@@ -1,0 +1,92 @@
+"""`neuropil doctor tree.swc --image vol`: does a tree lie on its image, and if not, what was done to it?
+
+Nodes of a tree that fits lie on voxels that stand out, bright or dark, from the rest. So each way in which trees get
+displaced between programs (unit, order of axes, mirrored axes, shift) is undone in turn, and the image says which one
+is right. A voxel counts by its rank among the voxels of the image, which no hot pixel or haze can sway: a placing's
+score is the mean of 2 rank - 1 over the nodes, 0 outside the image, minus what few nodes could reach by chance. What is
+simpler wins unless something else is clearly better, and nothing else is believed unless the nodes also stand out from
+the voxels around them: a tree crowded into a dark corner would not.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from neuropil.errors import InputError
+from neuropil.geometry import Float3
+from neuropil.io.base import require_new
+from neuropil.io.swc import SwcReport, examine_swc, in_plane_nm, placement, write_swc
+from neuropil.skeleton import Skeleton
+from neuropil.treedoctor.image import TreeOnImage
+from neuropil.treedoctor.search import best_placing
+from neuropil.volume import Volume
+
+__all__ = ["examine_tree"]
+
+
+def examine_tree(
+    tree: str | os.PathLike[str],
+    image: Volume | None,
+    *,
+    units: str | None,
+    voxel_size: Float3 | None,
+    out: str | os.PathLike[str] | None,
+) -> dict[str, Any]:
+    """Examine a tree, on its image if there is one, and write it as it should be.
+
+    Parameters
+    ----------
+    units
+        Of the tree, if it does not state them; with an image they may be left to it.
+    voxel_size
+        nm, z, y, x; of a tree in voxels without an image.
+    out
+        New SWC file in um that states everything, sorted.
+
+    Returns
+    -------
+    dict
+        The account of the file, and with an image: `score` as it is, `best` placing and its score, `verdict`, `fix`.
+    """
+    if out is not None:
+        require_new(Path(out))
+    if image is None:
+        skeleton, report = examine_swc(tree, units=units, voxel_size=voxel_size)
+        found = report.as_dict()
+    else:
+        skeleton, found = _on_image(tree, image, units)
+    if out is not None:
+        write_swc(skeleton, out, units="um")
+        found["written"] = str(out)
+    return found
+
+
+def _on_image(tree: str | os.PathLike[str], image: Volume, units: str | None) -> tuple[Skeleton, dict[str, Any]]:
+    raw, report = examine_swc(tree, units="nm", origin_nm=(0.0, 0.0, 0.0))
+    stated, origin = _stated(tree, image, units)
+    case = TreeOnImage(raw, image, (stated.unit if stated else None, origin))
+    fit = best_placing(case, stated.unit if stated else None)
+    found = report.as_dict() | {"unit": f"{stated.unit} ({stated.unit_from})" if stated else "not stated"}
+    found |= {"image": image.name, "nodes_inside": round(float(case.grey(case.voxels(fit.as_is))[1].mean()), 3)}
+    found |= {"neurites_are": "bright" if case.sign > 0 else "dark", "score": round(fit.score_as_is, 3)}
+    found |= {"best": str(fit.best), "best_score": round(fit.score_best, 3), "verdict": fit.verdict, "fix": fit.fix}
+    how = fit.best if fit.fits else fit.as_is
+    scale, _ = placement(how.unit, image.voxel_size, None, image.name)
+    placed = Skeleton(case.place(raw.nodes_nm, how), raw.radius_nm * in_plane_nm(scale), raw.parent, raw.kind)
+    return placed, found
+
+
+def _stated(tree: str | os.PathLike[str], image: Volume, units: str | None) -> tuple[SwcReport | None, Float3 | None]:
+    """What is said of the tree's unit, and where its coordinates 0, 0, 0 lie."""
+    try:
+        skeleton, report = examine_swc(tree, units=units, voxel_size=image.voxel_size)
+    except InputError:
+        if units is not None:
+            raise
+        return None, None
+    raw, _ = examine_swc(tree, units="nm", origin_nm=(0.0, 0.0, 0.0))
+    scale, _ = placement(report.unit, image.voxel_size, None, report.path)
+    z, y, x = (float(v) for v in skeleton.nodes_nm[0] - raw.nodes_nm[0] * scale)
+    return report, (z, y, x)

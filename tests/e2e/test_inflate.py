@@ -1,0 +1,121 @@
+"""From a file of natural-image weights to a trained network, as a user types it."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from neuropil.cli import main
+from neuropil.models.vit2d import Planar, PlanarViT
+from neuropil.training.checkpoint import WEIGHTS, Run, read_tensors
+
+#: What makes the run small enough for a test.
+SMALL = ("model.vit.decoder=[8,8]", "data.crop=[8,16,16]", "predict.tile=[8,32,32]", "predict.overlap=[2,8,8]")
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of one command."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(w) for w in words])
+    captured = capsys.readouterr()
+    code = ended.value.code
+    return (code if isinstance(code, int) else 0), captured.out, captured.err
+
+
+@pytest.fixture
+def dino(tmp_path: Path) -> Path:
+    """A tiny model under DINO's names."""
+    torch.manual_seed(0)
+    net = PlanarViT(Planar(dim=64, depth=2, heads=1, hidden=64, patch=(4, 4), grid=(4, 4)))
+    torch.save({"teacher": {f"backbone.{k}": t for k, t in net.published().items()}}, tmp_path / "dino.pth")
+    return tmp_path / "dino.pth"
+
+
+def sets(*words: str) -> list[str]:
+    return [part for word in words for part in ("--set", word)]
+
+
+def test_the_road_from_a_file_of_images_to_a_network(
+    capsys: pytest.CaptureFixture[str], dino: Path, phantom_h5: Path, tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    inflated, trained = tmp_path / "i", tmp_path / "t"
+    words = ("--depth", "average", "--mode", "cube", "--patch", "2,4,4")
+    code, stdout, stderr = run(capsys, "inflate", dino, "--out", inflated, *words, "--json")
+    assert code == 0, stderr
+    found = json.loads(stdout)
+    assert (found["family"], found["patch"], found["missing"], found["changed"]) == ("DINO", [2, 4, 4], 0, 2)
+    assert "inflated to 2 sections (average)" in stderr
+    assert "1 heads (heads of DINO models are 64 wide)" in stderr
+    made = Run.open(inflated)
+    assert (made.card["kind"], made.card["status"], made.config.inflate.depth) == ("encoder", "complete", "average")
+    assert "average" in (inflated / "README.md").read_text()
+    given = ("--image", f"{phantom_h5}:raw", "--labels", f"{phantom_h5}:labels")
+    # a rate so small that the weights remain those of the file
+    settings = sets(*(w for w in tiny if "crop" not in w and "predict" not in w), *SMALL, "train.lr=1e-12")
+    code, _, stderr = run(capsys, "train", *given, "--out", trained, "--init", inflated, "--steps", 2, *settings)
+    assert code == 0, stderr
+    assert "taken over from" in stderr
+    assert "(100.0% of what was asked)" in stderr
+    first, _ = read_tensors(inflated / WEIGHTS)
+    network = Run.open(trained).load_model()
+    own = network.state_dict()
+    assert set(first) == network.encoder_names()
+    assert all(torch.allclose(own[name], tensor, atol=1e-6) for name, tensor in first.items())
+    code, _, stderr = run(capsys, "predict", trained, f"{phantom_h5}:raw", "--out", tmp_path / "a.zarr")
+    assert code == 0, stderr
+    code, _, stderr = run(capsys, "report", inflated, trained, "--out", tmp_path / "r.html")
+    assert code == 0, stderr
+
+
+def test_the_bare_command_makes_slabs_of_the_middle_section(
+    capsys: pytest.CaptureFixture[str], dino: Path, tmp_path: Path
+) -> None:
+    code, stdout, stderr = run(capsys, "inflate", dino, "--out", tmp_path / "i", "--json")
+    assert code == 0, stderr
+    assert json.loads(stdout)["patch"] == [5, 4, 4]
+    tensors, _ = read_tensors(tmp_path / "i" / WEIGHTS)
+    kernel = tensors["encoder.patch_embed.proj.weight"].view(64, 5, 4, 4)
+    assert torch.count_nonzero(kernel[:, [0, 1, 3, 4]]) == 0
+    assert torch.count_nonzero(kernel[:, 2]) > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--depth", "middle"), "inflate.depth = 'middle'"),
+        (("--mode", "cube"), "mode cube without the depth of a patch"),
+        (("--patch", "5,16"), "--patch 5,16"),
+        (("--patch", "0,4,4"), "each at least 1"),
+        (("--set", "model.vit.dim=128"), "at least 95%"),
+        (("--set", "inflate.slab=4"), "an odd number"),
+        (("--set", "inflate.heads=3"), "3 heads"),
+        (("--set", "inflate.deph=center"), "did you mean 'depth'"),
+    ],
+)
+def test_what_cannot_be_is_one_clear_error_and_leaves_nothing(
+    capsys: pytest.CaptureFixture[str], dino: Path, tmp_path: Path, words: tuple[str, str], message: str
+) -> None:
+    code, stdout, stderr = run(capsys, "inflate", dino, "--out", tmp_path / "i", *words)
+    assert (code, stdout) == (2, "")
+    assert message in stderr
+    assert not (tmp_path / "i").exists()
+
+
+def test_a_file_that_would_execute_code_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("evil.pth").write_bytes(pickle.dumps(_Bomb(), protocol=2))
+    code, _, stderr = run(capsys, "inflate", "evil.pth", "--out", "i")
+    assert code == 2
+    assert "wants to execute code" in stderr
+    assert not Path("bomb-went-off").exists()
+
+
+class _Bomb:
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return (Path.touch, (Path("bomb-went-off"),))

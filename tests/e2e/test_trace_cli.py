@@ -1,0 +1,136 @@
+"""`neuropil trace` as a user types it: one neuron, every segment, faults, going on after an interruption."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from tests.unit.tracing.phantoms import agreement, line, tubes
+
+from neuropil.cli import main
+from neuropil.io.swc import read_swc
+from neuropil.tracing import skeletonize
+
+PATHS = [(line((6, 30, 6), (6, 20, 60), (6, 40, 84)), 2.0)]
+FEW = ("--set", "trace.workers=1")
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of one command."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(w) for w in words])
+    captured = capsys.readouterr()
+    code = ended.value.code
+    return (code if isinstance(code, int) else 0), captured.out, captured.err
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "neuron.tif"
+    tifffile.imwrite(path, tubes((12, 56, 90), PATHS).numpy())
+    return path
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Path:
+    values = np.zeros((12, 40, 60), np.uint16)
+    values[4:8, 5:9, 2:58] = 300
+    values[4:8, 20:24, 2:58] = 5
+    path = tmp_path / "labels.tif"
+    tifffile.imwrite(path, values)
+    return path
+
+
+def test_an_image_becomes_a_tree(capsys, image, tmp_path) -> None:
+    out = tmp_path / "neuron.swc"
+    words = ("trace", image, "--voxel-size", "500,500,500", "--out", out, *FEW)
+    code, stdout, stderr = run(capsys, *words, "--json")
+    assert code == 0, stderr
+    found = json.loads(stdout)
+    tree = read_swc(out)
+    assert found["nodes"] == len(tree.parent)
+    assert found["length_um"] == pytest.approx(tree.length_nm() / 1000, rel=1e-3)
+    assert agreement(tree, PATHS[0][0] * 500, 1000)[1] > 0.95, "the SWC says its unit"
+    beside = json.loads((tmp_path / "neuron.trace.json").read_text())
+    assert len(beside["node_confidence"]) == found["nodes"]
+    assert beside["provenance"]["config"]["trace"]["workers"] == 1
+    before = out.read_bytes()
+    code, _, stderr = run(capsys, *words)
+    assert code == 2
+    assert "--overwrite" in stderr
+    code, stdout, _ = run(capsys, *words, "--overwrite", "--soma", "3000,15000,4000", "--set", "trace.keep=all")
+    assert code == 0
+    assert "soma_found" in stdout
+    assert out.read_bytes() != before
+    assert read_swc(out).kind[0] == 1
+
+
+def test_every_segment_becomes_a_tree(capsys, labels, tmp_path) -> None:
+    out = tmp_path / "swc"
+    words = ("trace", "--labels", labels, "--voxel-size", "40,4,4", "--out-dir", out, *FEW)
+    code, stdout, stderr = run(capsys, *words, "--json")
+    assert code == 0, stderr
+    found = json.loads(stdout)
+    assert (found["segments"], found["traced"]) == (2, 2)
+    assert sorted(p.name for p in out.iterdir()) == ["300.swc", "5.swc", "trace.json"]
+    assert set(json.loads((out / "trace.json").read_text())["segments"]) == {"300", "5"}
+    nodes = read_swc(out / "5.swc").nodes_nm
+    assert ((nodes[:, 1] > 80) & (nodes[:, 1] < 96)).all()
+    code, _, stderr = run(capsys, *words)
+    assert code == 2
+    assert "is finished" in stderr
+    code, stdout, _ = run(capsys, *words, "--overwrite", "--json")
+    assert (code, json.loads(stdout)["traced"]) == (0, 2)
+
+
+def test_interrupted_work_goes_on(capsys, labels, tmp_path, monkeypatch) -> None:
+    out = tmp_path / "swc"
+    words = ("trace", "--labels", labels, "--voxel-size", "40,4,4", "--out-dir", out, *FEW)
+    whole = skeletonize.skeleton_of
+
+    def stops(part, label, config):
+        if label == 300:
+            raise KeyboardInterrupt
+        return whole(part, label, config)
+
+    monkeypatch.setattr(skeletonize, "skeleton_of", stops)
+    code, _, stderr = run(capsys, *words)
+    assert code == 130
+    assert "goes on" in stderr
+    assert sorted(p.name for p in out.iterdir()) == ["5.swc", "begun.json"]
+    monkeypatch.undo()
+    code, _, stderr = run(capsys, *words, "--set", "trace.step=3")
+    assert code == 2
+    assert "other labels or settings" in stderr
+    code, stdout, _ = run(capsys, *words, "--json")
+    assert code == 0
+    assert (json.loads(stdout)["segments"], json.loads(stdout)["traced"]) == (2, 1)
+    assert not (out / "begun.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "neither an image nor labels"),
+        (("{image}", "--labels", "{labels}"), "both an image and labels"),
+        (("{image}",), "without --out"),
+        (("--labels", "{labels}"), "without --out-dir"),
+        (("{image}", "--out", "{tmp}/a.txt", "--voxel-size", "1,1,1"), "ends in .swc"),
+        (("{image}", "--out", "{tmp}/none/a.swc", "--voxel-size", "1,1,1"), "does not exist"),
+        (("{image}", "--out", "{tmp}/a.swc"), "voxel size"),
+        (("{image}", "--out", "{tmp}/a.swc", "--soma", "1,2"), "--soma 1,2"),
+        (("{image}", "--out", "{tmp}/a.swc", "--set", "train.steps=3"), "under trace."),
+        (("{image}", "--out", "{tmp}/a.swc", "--set", "trace.gapp=3"), "did you mean 'gap'"),
+        (("--labels", "{labels}", "--out-dir", "{tmp}", "--voxel-size", "1,1,1"), "holds other things"),
+        (("{labels}", "--out", "{tmp}/a.swc", "--voxel-size", "1,1,1"), "holds labels"),
+    ],
+)
+def test_wrong_words_are_explained(capsys, image, labels, tmp_path, words, message) -> None:
+    given = [w.format(image=image, labels=labels, tmp=tmp_path) for w in words]
+    code, _, stderr = run(capsys, "trace", *given)
+    assert code == 2
+    assert message in stderr
+    assert not list(tmp_path.glob("*.swc"))

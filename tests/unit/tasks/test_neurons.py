@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from neuropil.affinities import NEAREST, affinities_from_labels
+from neuropil.config import load_config
+from neuropil.tasks.base import Predicted
+from neuropil.tasks.neurons import calibrate, fitted_bias, from_few, most_robust
+
+LABELS = np.repeat(np.array([1, 2], np.uint32), 8)[None, None, :] * np.ones((6, 8, 1), np.uint32)
+
+
+def test_the_middle_of_a_good_stretch_beats_a_lucky_score() -> None:
+    scores = [3.0, 1.0, 3.0, 3.0, 1.6, 1.5, 1.4, 1.5, 1.6, 3.0]
+    assert most_robust(scores) == 6
+    assert most_robust([2.0, 1.0, 2.0]) == 1
+    assert most_robust([1.0, 2.0, 3.0, 4.0]) == 0
+
+
+def test_bias_brings_the_mean_probability_to_the_truth() -> None:
+    truth, valid = affinities_from_labels(LABELS, NEAREST)
+    constant = np.full(truth.shape, 128, np.uint8)
+    biases = fitted_bias([(constant, LABELS)], NEAREST, (0, 0, 0), zero_label="background")
+    for c, bias in enumerate(biases):
+        share = truth[c][valid[c]].mean()
+        logit = np.log(128 / 255 / (1 - 128 / 255)) + bias
+        assert 1 / (1 + np.exp(-logit)) == pytest.approx(share, abs=0.02)
+    assert biases[2] < biases[0]  # only x is ever cut
+
+
+def test_unannotated_voxels_do_not_bend_the_bias() -> None:
+    half = LABELS.copy()
+    half[3:] = 0
+    constant = np.full((3, *half.shape), 128, np.uint8)
+    ignoring = fitted_bias([(constant, half)], NEAREST, (0, 0, 0), zero_label="ignore")
+    whole = fitted_bias([(constant[:, :3], LABELS[:3])], NEAREST, (0, 0, 0), zero_label="background")
+    believing = fitted_bias([(constant, half)], NEAREST, (0, 0, 0), zero_label="background")
+    assert ignoring[2] == pytest.approx(whole[2], abs=1e-6)
+    assert believing[2] < ignoring[2] - 0.5
+
+
+def _neurites(rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Neurites along x in pieces that touch at .5, side by side across membranes of .3: labels and stored affinities."""
+    labels = np.zeros((8, 12 * rows, 48), np.uint32)
+    pieces = np.zeros_like(labels)
+    for row in range(rows):
+        labels[:, 12 * row : 12 * row + 12] = row + 1
+        for piece in range(3):
+            pieces[:, 12 * row : 12 * row + 12, 16 * piece : 16 * piece + 16] = 3 * row + piece + 1
+    inside, _ = affinities_from_labels(pieces, NEAREST)
+    same, _ = affinities_from_labels(labels, NEAREST)
+    stored = np.where(inside > 0, 250, np.where(same > 0, 128, 77)).astype(np.uint8)
+    # a membrane is dark in every direction, else no fragment ends there
+    return labels, np.broadcast_to(stored.min(0), stored.shape).copy()
+
+
+def test_few_fragments_are_calibrated_by_the_merges_of_all_labelled_voxels() -> None:
+    config = load_config("em_neurons", ["model.offsets=[[-1,0,0],[0,-1,0],[0,0,-1]]"])
+    labels, stored = _neurites(6)
+    # the slab holds two pieces of one neurite's place, labelled as two neurons: alone it would teach never to join
+    other = labels[:, :12, :32].copy()
+    other[..., 16:] = 9
+    slab = Predicted(stored[:, :, :12, :32], other)
+    found = calibrate([slab], (8.0, 8.0, 8.0), config)
+    assert found["calibration"]["threshold"] > 0.51
+    asked = []
+
+    def everything() -> list[Predicted]:
+        asked.append(1)
+        return [slab, Predicted(stored, labels)]
+
+    better = from_few(found, everything, (8.0, 8.0, 8.0), config)
+    assert 77 / 255 < better["calibration"]["threshold"] < 129 / 255
+    assert better["threshold"] == better["calibration"]["threshold"]
+    assert better["score"] == found["score"]
+    assert len(asked) == 1
+    # slabs with enough fragments are trusted, and nothing is predicted for it
+    plenty = load_config("em_neurons", ["model.offsets=[[-1,0,0],[0,-1,0],[0,0,-1]]", "segment.enough=1"])
+    assert from_few(found, everything, (8.0, 8.0, 8.0), plenty) == found
+    assert len(asked) == 1
