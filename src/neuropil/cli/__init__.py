@@ -25,7 +25,21 @@ app = typer.Typer(
 )
 
 #: In the order in which they are met: a volume is read, learned from, segmented, looked at.
-for _command in (info, inflate, pretrain, train, predict, segment, status, trace, evaluate, report, bench, doctor, demo):
+for _command in (
+    info,
+    inflate,
+    pretrain,
+    train,
+    predict,
+    segment,
+    status,
+    trace,
+    evaluate,
+    report,
+    bench,
+    doctor,
+    demo,
+):
     app.command()(_command)
 
 

@@ -16,7 +16,7 @@ VOXEL_BYTES, CHANNEL_BYTES = 18, 3
 #: Bytes a voxel of the block itself costs on top: pieces, forest, contacts, and what is being compressed.
 OWN_BYTES = 12
 #: Of a process before it works: the interpreter and its libraries.
-PROCESS_BYTES = 300 * 2**20
+PROCESS_BYTES = 512 * 2**20
 #: Least bytes on disk a voxel: of pieces, of labels with their pyramid, and of each predicted channel.
 PIECE_DISK, LABEL_DISK, CHANNEL_DISK = 0.08, 0.06, 0.25
 _LARGEST = 512
