@@ -148,10 +148,9 @@ def table(found: dict[str, Any]) -> str:
         "default parameter set for all images. Medians; ESA, DSA in voxels, convention `vaa3d`, tolerance 2 voxels;",
         "trees are projected onto the image plane, as the images are maximum projections. The published tracers traced",
         "the 3-D stacks, ours the projection, in which neurites that cross in depth meet. Settings were chosen on the",
-        "*tuned* half (some sixty variants were tried there); no setting was chosen on the *reported* half. Its rows",
-        "were made twice with the same settings: the first time this script laid our trees half a voxel beside the gold",
-        "ones, which showed on the tuned half. One reported image (174) had been looked at with its gold before any work",
-        "began.",
+        "*tuned* half (some sixty variants were tried there), none on the *reported* half. Its rows were made twice",
+        "with the same settings: the first time this script laid our trees half a voxel beside the gold ones, which",
+        "showed on the tuned half. One reported image (174) had been looked at with its gold before any work began.",
     ]
     peers = [n for n, row in neurons.items() if any(t in row for t in TRACERS)]
     for title, half in (("reported half", "reported"), ("tuned half", "tuned"), ("both halves", None)):
