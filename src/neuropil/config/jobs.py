@@ -1,4 +1,7 @@
-"""Settings of work that is cut into blocks: where it runs, and how much it may take. None of them changes a result."""
+"""Settings of work that is cut into blocks: where it runs, and how much it may take.
+
+None of them changes a result, but for `threads`: what a network predicts in fp32 may depend on it in the last bit.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,9 @@ class JobsConfig(Settings):
     )
     workers: PositiveInt = Field(1, description="processes, or workers that Dask starts")
     dask: str | None = Field(None, description="local, tcp://host:port, or a batch system such as slurm:queue=short")
+    threads: PositiveInt | None = Field(
+        None, description="of a network in each worker; when empty, the workers of a machine share its cores"
+    )
     attempts: PositiveInt = Field(3, description="tries of a task whose worker dies")
     stale_s: float = Field(120.0, gt=0, description="an untouched lock of another machine is dead after this long")
     poll_s: float = Field(2.0, gt=0, description="how often one shard looks whether the others are done")

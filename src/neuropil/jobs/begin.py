@@ -100,7 +100,8 @@ def from_run(
     from neuropil.training.checkpoint import WEIGHTS
 
     settings = config.model_dump(mode="json", exclude={"jobs", "segment"})
-    plan = {"source": identity(image), "weights": digest_of(run.path / WEIGHTS), "settings": settings}
+    plan: dict[str, Any] = {"source": identity(image), "weights": digest_of(run.path / WEIGHTS), "settings": settings}
+    plan["threads"] = config.jobs.threads
     predict = FromRun(str(run.path), image, tuple(words), tuple(channel.step for channel in run.channels))
     return _job(image, run.offsets, config, out, plan, predict)
 
@@ -151,8 +152,8 @@ def _job(
         "block": list(block),
         "version": versions()["neuropil"],
     }
-    threads = None
-    if config.jobs.workers > 1:
+    threads = config.jobs.threads
+    if threads is None and config.jobs.workers > 1:
         threads = max(1, (os.cpu_count() or 1) // config.jobs.workers)
     return Job(Path(out), like, offsets, config.segment, block, key_of(plan), predict, threads=threads), plan
 

@@ -6,13 +6,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from neuropil import api
 from neuropil.errors import ConfigError
 from neuropil.volume import open_volume
 
 # an untrained network joins everything: the labels are told apart by what is decided, not by how well
-SETTINGS = ("segment.threshold=0.51", "segment.fragments.radius_nm=40")
+SETTINGS = ("segment.threshold=0.51", "segment.fragments.radius_nm=40", "jobs.threads=1")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """What a network answers in fp32 may depend on the number of threads in the last bit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(("block", "workers"), [((10, 20, 64), 1), ((24, 36, 22), 2)])
