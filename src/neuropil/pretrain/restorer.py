@@ -48,6 +48,9 @@ class Restorer(nn.Module):
         self.channels: tuple[int, ...] = (int(getattr(network, "encoder", network).dim), *network.climb_channels)
         head = set() if restores else {n for n in network.state_dict() if n.partition(".")[0] == "head"}
         self._idle = frozenset(network.skip_names() | head)
+        # affinities begin at one half everywhere; from there restoring would hardly be felt below the head while views,
+        # which are compared by cosines, never make features grow
+        nn.init.normal_(network.head.weight, std=network.head.weight[0].numel() ** -0.5)
         for name, parameter in network.named_parameters():
             if name in self._idle:
                 parameter.requires_grad = False

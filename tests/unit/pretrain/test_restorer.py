@@ -106,3 +106,15 @@ def test_biases_and_norms_do_not_decay() -> None:
     names = dict(network.named_parameters())
     assert network.no_decay() <= set(names)
     assert {n for n, p in names.items() if p.ndim == 1} <= network.no_decay()
+
+
+@pytest.mark.parametrize("name", ["resunet", "unetr"])
+def test_restoring_is_felt_below_the_head_from_the_first_step(name: str) -> None:
+    """The head of a network of affinities begins near zero: grey values would be flat, and nothing below would learn."""
+    torch.manual_seed(0)
+    network = build_restorer(_config(name), SIZES[0])
+    with torch.no_grad():
+        maps, restored = network(torch.rand(4, 1, 16, 16, 16), SIZES[0])
+    assert restored is not None
+    finest = maps[-1][0]
+    assert float(torch.logit(restored).std()) > 0.2 * float(finest.square().mean().sqrt())
