@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from neuropil.geometry import Box, Int3
-from neuropil.infer.predict import TilePredictor
-from neuropil.infer.stream import ArrayWriter, Normalise, RollingSum, read_ahead, tile_batches
+from neuropil.infer.predict import TilePredictor, finished_rows
+from neuropil.infer.stream import ArrayWriter, Normalise, RollingSum, tile_batches
 from neuropil.infer.tiles import TilePlan
 from neuropil.volume import Volume
 
@@ -42,10 +42,7 @@ def predict_box(
     rolling = RollingSum(plan, tuple(steps), box, predictor.device)
     out = np.empty((len(steps), *box.shape), np.uint8)
     with ArrayWriter(out, box, box) as writer:
-        for indices, x_BCZYX in read_ahead(tile_batches(image, plan, box, batch, normalise)):
-            for index, probability_CZYX in zip(indices, predictor(x_BCZYX), strict=False):  # a batch may be filled up
-                for z, rows in rolling.add(index, probability_CZYX):
-                    writer.push(z, rows)
-        for z, rows in rolling.finish():
+        batches = tile_batches(image, plan, box, batch, normalise)
+        for z, rows in finished_rows(predictor, batches, rolling, lambda tiles: None):
             writer.push(z, rows)
     return out

@@ -126,7 +126,7 @@ def predict_volume(
             rolling = RollingSum(plan, offsets, column, predictor.device)
             batches = tile_batches(image, plan, column, settings.batch, normalise)
             with _writer(result, image.box, column, block) as writer:
-                for z, rows in _finished_rows(predictor, batches, rolling, finished):
+                for z, rows in finished_rows(predictor, batches, rolling, finished):
                     writer.push(z, rows)
     finally:
         net.train(training)
@@ -182,14 +182,22 @@ class TilePredictor:
         return logits.float().sigmoid_() if self.bf16 else logits.sigmoid()
 
 
-def _finished_rows(
+def finished_rows(
     predictor: TilePredictor,
     batches: Iterator[tuple[list[Int3], npt.NDArray[np.float32]]],
     rolling: RollingSum,
     finished: Callable[[int], None],
 ) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+    """Predict batches of tiles and yield (first section, rows) as soon as no further tile touches them.
+
+    Parameters
+    ----------
+    finished
+        Is told how many tiles each batch had.
+    """
     for indices, x_BCZYX in read_ahead(batches):
-        for index, probability_CZYX in zip(indices, predictor(x_BCZYX), strict=False):  # a batch may be filled up
+        # a batch may be filled up with tiles that nobody asked for
+        for index, probability_CZYX in zip(indices, predictor(x_BCZYX)[: len(indices)], strict=True):
             yield from rolling.add(index, probability_CZYX)
         finished(len(indices))
     yield from rolling.finish()
