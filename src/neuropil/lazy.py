@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuropil.errors import GeometryError, InputError
+from neuropil.remote import Place
 
 if TYPE_CHECKING:
     from neuropil.volume import Volume
@@ -51,15 +52,18 @@ class Stored:
 
 
 class Format(Protocol):
-    """One file format; `neuropil.registry.FORMATS` names those that there are."""
+    """One file format; `neuropil.registry.FORMATS` names those that there are.
+
+    A format with an attribute `remote` that is true is asked for urls too; all others meet files and folders only.
+    """
 
     name: str
     suffixes: tuple[str, ...]
 
-    def matches(self, path: Path) -> bool:
+    def matches(self, path: Place) -> bool:
         """Whether the existing `path` is of this format."""
 
-    def open(self, path: Path, inner: str) -> Stored:
+    def open(self, path: Place, inner: str) -> Stored:
         """Open an array (`inner` names it inside the file) for reading."""
 
     def save(self, path: Path, inner: str, volume: Volume) -> None:

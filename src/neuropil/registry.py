@@ -68,6 +68,7 @@ FORMATS = Table(
     {
         "zarr": "neuropil.io.zarr:FORMAT",
         "n5": "neuropil.io.n5:FORMAT",
+        "precomputed": "neuropil.io.precomputed:FORMAT",
         "hdf5": "neuropil.io.hdf5:FORMAT",
         "tiff": "neuropil.io.tiff:FORMAT",
         "images": "neuropil.io.images:FORMAT",

@@ -32,6 +32,7 @@ from neuropil.lazy import (
     stored_voxel_size,
 )
 from neuropil.registry import FORMATS
+from neuropil.remote import split_remote
 from neuropil.urls import part_of, split_part, split_url
 
 #: Ids that CREMI gives to "background" and "ignore": never objects.
@@ -264,8 +265,8 @@ def open_volume(
     Parameters
     ----------
     url
-        ``file.h5:dataset``, ``x.zarr``, ``x.zarr:path``, ``a.tif``, or a folder of sections; with
-        ``[z0:z1,y0:y1,x0:x1]`` behind it, that part (see `neuropil.urls`).
+        ``file.h5:dataset``, ``x.zarr``, ``x.zarr:path``, ``a.tif``, a folder of sections, or Zarr and N5 at
+        ``https://``, ``s3://`` or ``gs://``; with ``[z0:z1,y0:y1,x0:x1]`` behind it, that part (see `neuropil.urls`).
     voxel_size, axes, kind
         Overrule what the file says. `axes` names the stored axes in their order, any of "tczyx"; they are read as
         z, y, x (with c first).
@@ -279,13 +280,16 @@ def open_volume(
     IncompleteError
         If it is an output whose writing was interrupted.
     """
-    path, inner = split_url(url)
     whole, part = split_part(url)
-    for name in FORMATS:
+    remote = split_remote(whole)
+    path, inner = remote or split_url(url)
+    names = [name for name in FORMATS if remote is None or getattr(_format(name), "remote", False)]
+    for name in names:
         if (handler := _format(name)).matches(path):
             volume = _believed(handler.open(path, inner), voxel_size, axes, kind)
             return volume.crop(part_of(volume.box, part, whole)).named(f"{volume.name}[{part}]") if part else volume
-    raise VolumeError(f"'{path}' is of no known format", "one of " + ", ".join(FORMATS))
+    over = " that is read over a network" if remote else ""
+    raise VolumeError(f"'{path}' is of no known format{over}", "one of " + ", ".join(names))
 
 
 def as_volume(source: VolumeLike, *, kind: str | None = None, voxel_size: Float3 | None = None) -> Volume:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuropil.errors import VolumeError
+from neuropil.remote import Place
 
 _UNIT_NM = {
     **dict.fromkeys(("nm", "nanometer", "nanometers", "nanometre", "nanometres"), 1.0),
@@ -89,6 +90,12 @@ def file_errors(name: str, doing: str) -> Iterator[None]:
         yield
     except VolumeError:
         raise
+    except NotImplementedError as error:
+        raise VolumeError(
+            f"{name}: {doing} failed ({' '.join(str(error).split())[:300] or 'not supported'})",
+            "a way of storing that the library knows",
+            "convert it with the program that wrote it, for example to x.zarr or without compression",
+        ) from error
     except (
         OSError,
         ValueError,
@@ -97,7 +104,6 @@ def file_errors(name: str, doing: str) -> Iterator[None]:
         IndexError,
         TypeError,
         EOFError,
-        NotImplementedError,
         struct.error,
     ) as error:
         text = " ".join(str(error).split())[:300] or type(error).__name__
@@ -123,13 +129,13 @@ def listing(arrays: Iterable[tuple[str, Sequence[int], object, Mapping[str, Any]
         unit = str(native(attrs.get("resolution_unit", "nm")))
         rows.append((name, str(tuple(shape)), str(dtype), f"{text} {unit}" if text else "no voxel size stated"))
     width = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
-    lines = ["  ".join([*(t.ljust(w) for t, w in zip(row, width, strict=False)), row[-1]]) for row in rows[:_LISTED]]
+    lines = ["  ".join([*(t.ljust(w) for t, w in zip(row[:3], width, strict=True)), row[-1]]) for row in rows[:_LISTED]]
     if len(rows) > _LISTED:
         lines.append(f"... and {len(rows) - _LISTED} more")
     return "one of\n    " + "\n    ".join(lines) if rows else "a file with volumes in it"
 
 
-def read_json(path: Path, what: str) -> dict[str, Any]:
+def read_json(path: Place, what: str) -> dict[str, Any]:
     """The JSON object of a metadata file.
 
     Raises

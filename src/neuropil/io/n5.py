@@ -16,6 +16,7 @@ from neuropil.errors import VolumeError
 from neuropil.io.base import listing, our_attributes, read_json, unit_nm
 from neuropil.io.zarr_array import ZarrArray
 from neuropil.lazy import Stored
+from neuropil.remote import Place
 from neuropil.volume import Volume
 
 _METADATA = "attributes.json"
@@ -25,7 +26,7 @@ _BOOKKEEPING = ("dimensions", "blockSize", "dataType", "compression", "compressi
 class N5Array(ZarrArray):
     """A dataset, with its axes slowest first; blocks that are not there are zero, as N5 says."""
 
-    def __init__(self, path: Path, meta: dict[str, Any]) -> None:
+    def __init__(self, path: Place, meta: dict[str, Any]) -> None:
         self.path, self.writable, self.name = path, False, str(path)
         try:
             shape, chunk = ([int(n) for n in meta[key]] for key in ("dimensions", "blockSize"))
@@ -50,12 +51,13 @@ class N5Format:
 
     name = "n5"
     suffixes: tuple[str, ...] = (".n5",)
+    remote = True
 
-    def matches(self, path: Path) -> bool:
+    def matches(self, path: Place) -> bool:
         """Whether the folder holds N5 metadata, or is called so."""
         return path.is_dir() and (path.suffix == ".n5" or (path / _METADATA).is_file())
 
-    def open(self, path: Path, inner: str) -> Stored:
+    def open(self, path: Place, inner: str) -> Stored:
         """Open a dataset; without a name, the only one.
 
         Raises
@@ -83,13 +85,13 @@ class N5Format:
 FORMAT = N5Format()
 
 
-def _datasets(folder: Path) -> dict[str, dict[str, Any]]:
+def _datasets(folder: Place) -> dict[str, dict[str, Any]]:
     """Metadata of the datasets in and below a folder by their path in it."""
     meta = read_json(folder / _METADATA, "N5") if (folder / _METADATA).is_file() else {}
     if isinstance(meta.get("dimensions"), list):
         return {"": meta}
     found: dict[str, dict[str, Any]] = {}
-    for inner in sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []:
+    for inner in sorted((p for p in folder.iterdir() if p.is_dir()), key=lambda p: p.name) if folder.is_dir() else []:
         found |= {f"{inner.name}/{name}".rstrip("/"): below for name, below in _datasets(inner).items()}
     return found
 

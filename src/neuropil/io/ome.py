@@ -14,13 +14,14 @@ import numpy as np
 from neuropil.errors import VolumeError
 from neuropil.geometry import Float3
 from neuropil.io.base import our_attributes, read_json, unit_nm
+from neuropil.remote import Place
 
 
 @dataclass(frozen=True)
 class Node:
     """One group or array of a Zarr hierarchy."""
 
-    path: Path
+    path: Place
     version: int
     kind: Literal["array", "group"]
     attrs: dict[str, Any]
@@ -32,7 +33,7 @@ class Node:
         return self.kind == "array"
 
 
-def read_node(path: Path) -> Node | None:
+def read_node(path: Place) -> Node | None:
     """The metadata of one folder, or None if it is no Zarr node.
 
     Raises
@@ -63,10 +64,11 @@ def write_group(path: Path, attrs: dict[str, Any]) -> None:
         partial.unlink(missing_ok=True)
 
 
-def arrays_in(group: Path) -> dict[str, Node]:
+def arrays_in(group: Place) -> dict[str, Node]:
     """Every array below a group by its path."""
     found: dict[str, Node] = {}
-    for folder in sorted(p for p in group.iterdir() if p.is_dir() and not p.name.startswith(".")):
+    folders = [p for p in group.iterdir() if p.is_dir() and not p.name.startswith(".")]
+    for folder in sorted(folders, key=lambda p: p.name):
         node = read_node(folder)
         if node is not None and node.array:
             found[folder.name] = node

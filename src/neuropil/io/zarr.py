@@ -31,6 +31,7 @@ from neuropil.io.ome import (
 from neuropil.io.pyramid import downsampled, level_factors
 from neuropil.io.zarr_array import ZarrArray, checked_layout, create_array, default_layout
 from neuropil.lazy import Stored
+from neuropil.remote import Place
 from neuropil.volume import Volume
 
 _FIRST = "s0"
@@ -52,12 +53,13 @@ class ZarrFormat:
 
     name = "zarr"
     suffixes: tuple[str, ...] = (".zarr",)
+    remote = True
 
-    def matches(self, path: Path) -> bool:
+    def matches(self, path: Place) -> bool:
         """Whether the folder holds Zarr metadata, or is called so."""
         return path.is_dir() and (path.suffix == ".zarr" or read_node(path) is not None)
 
-    def open(self, path: Path, inner: str) -> Stored:
+    def open(self, path: Place, inner: str) -> Stored:
         """Open an array; of a group, its first multiscale level or its only array.
 
         Raises
@@ -297,9 +299,10 @@ def _make_room(final: Path) -> None:
     require_new(final)
 
 
-def _refuse_incomplete(path: Path) -> None:
+def _refuse_incomplete(path: Place) -> None:
     """Raise if this node, or a group that it lies in, is an output that was never finished."""
-    for folder in (path, *path.absolute().parents):
+    around: list[Place] = [path, *path.absolute().parents]
+    for folder in around:
         node = read_node(folder)
         if node is None:
             return
@@ -311,14 +314,15 @@ def _refuse_incomplete(path: Path) -> None:
             )
 
 
-def _multiscale_parent(path: Path) -> tuple[Node | None, str]:
+def _multiscale_parent(path: Place) -> tuple[Node | None, str]:
     """The nearest group above an array that lists it as a level, and the array's path in that group."""
-    for folder in list(path.absolute().parents)[:3]:
+    above: list[Place] = [*path.absolute().parents][:3]
+    for folder in above:
         node = read_node(folder)
         if node is None or node.array:
             break
         if multiscales_of(node.attrs):
-            return node, path.absolute().relative_to(folder).as_posix()
+            return node, path.absolute().as_posix().removeprefix(f"{folder.as_posix()}/")
     return None, ""
 
 
@@ -334,7 +338,7 @@ def _chosen_array(group: Node) -> str:
     raise VolumeError(got, _listing(group.path), f"give one of them as {group.path}:PATH")
 
 
-def _listing(group: Path) -> str:
+def _listing(group: Place) -> str:
     rows = []
     for name, node in arrays_in(group).items():
         attrs = array_attributes(node, *_multiscale_parent(node.path))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,22 +14,23 @@ from neuropil.errors import GeometryError, VolumeError
 from neuropil.geometry import Float3, Int3
 from neuropil.io.base import file_errors
 from neuropil.io.ome import Node, array_type
-
-# tensorstore keeps threads: once used, it must not be used in a forked child (it would abort the process)
-_used_in: list[int] = []
+from neuropil.remote import Place, RemotePath, context_of, kvstore_of, tensorstore_for
 
 
 class ZarrArray:
     """An array that is opened at the first use, and again in every process that it is sent to."""
 
-    def __init__(self, path: Path, node: Node, *, writable: bool = False) -> None:
+    def __init__(self, path: Place, node: Node, *, writable: bool = False) -> None:
         self.path, self.writable, self.name = path, writable, str(path)
         self.shape, self.dtype = array_type(node)
         self._driver = {2: "zarr", 3: "zarr3"}[node.version]
         self.layout = {"format": f"zarr v{node.version}", **_chunking(node)}
         # our own arrays store every shard, so one that is missing was lost, and must not be read as zeros
         self._dense = "neuropil" in node.attrs
+        # on a server a shard is not looked for before it is read: tensorstore tells of one that is missing
         self._more: dict[str, Any] = {}
+        if isinstance(path, RemotePath):
+            self._more["fill_missing_data_reads"] = not self._dense
         self._handle: Any = None
 
     @property
@@ -41,7 +41,7 @@ class ZarrArray:
         return int(z), int(y), int(x)
 
     def __getitem__(self, key: tuple[slice, ...]) -> npt.NDArray[Any]:
-        if self._dense and (lost := next(self.missing(key), None)) is not None:
+        if self._dense and isinstance(self.path, Path) and (lost := next(self.missing(key), None)) is not None:
             raise VolumeError(f"'{self.path}' has lost its file {lost}", "every shard in place", "copy it again")
         with file_errors(self.name, "reading"):
             data: npt.NDArray[Any] = self._opened()[key].read().result()
@@ -69,11 +69,12 @@ class ZarrArray:
 
     def _opened(self) -> Any:
         # also where a forked child inherits an open handle
-        library = _tensorstore(self.path)
+        library = tensorstore_for(self.path)
         if self._handle is None:
             spec = {
                 "driver": self._driver,
-                "kvstore": {"driver": "file", "path": str(self.path)},
+                "kvstore": kvstore_of(self.path),
+                **context_of(self.path),
                 "store_data_equal_to_fill_value": True,
                 **self._more,
             }
@@ -123,7 +124,7 @@ def create_array(
     }
     spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(path)}, "metadata": metadata}
     with file_errors(str(path), "writing"):
-        _tensorstore(path).open(spec, create=True).result()
+        tensorstore_for(path).open(spec, create=True).result()
 
 
 def _chunking(node: Node) -> dict[str, Any]:
@@ -138,17 +139,3 @@ def _chunking(node: Node) -> dict[str, Any]:
         packed = [c.get("name") for c in inside.get("codecs", []) if c.get("name") != "bytes"]
         return {"chunk": tuple(inside.get("chunk_shape", ())), "shard": outer, "codec": "+".join(packed) or None}
     return {"chunk": outer, "codec": "+".join(n for n in names if n not in (None, "bytes")) or None}
-
-
-def _tensorstore(path: Path) -> Any:
-    """The library, unless this process was forked from one that has used it."""
-    import tensorstore  # deferred: 0.2 s that reading other formats need not pay
-
-    if _used_in and _used_in[0] != os.getpid():
-        raise VolumeError(
-            f"'{path}' is used in a forked process",
-            "a process started by 'spawn' (tensorstore's threads do not survive a fork)",
-            "multiprocessing.get_context('spawn')",
-        )
-    _used_in[:] = [os.getpid()]
-    return tensorstore

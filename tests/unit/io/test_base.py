@@ -125,3 +125,10 @@ def test_a_listing_names_volumes_one_a_line() -> None:
     many = listing([(f"n{i}", (1, 1), "uint8", {}) for i in range(100)])
     assert many.splitlines()[-1].strip() == "... and 70 more"
     assert listing([("table", (9,), "float64", {})]) == "a file with volumes in it"
+
+
+def test_what_a_library_cannot_read_is_not_called_broken() -> None:
+    with pytest.raises(VolumeError, match="not supported") as caught, file_errors("a.tif", "reading"):
+        raise NotImplementedError
+    assert "convert it" in caught.value.fix
+    assert "intact" not in str(caught.value)
