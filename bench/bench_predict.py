@@ -18,14 +18,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
+
+from memory import Peak
 
 CASES = {"devtest": (250, 190, 300), "exact": (168, 168, 240)}
 TILE, OVERLAP = (96, 96, 96), (24, 24, 24)
@@ -62,26 +62,6 @@ def network(seed: int = 0) -> Any:
 
 def normalise(raw: np.ndarray) -> np.ndarray:
     return (raw.astype(np.float32) - 128) / 60
-
-
-class PeakMemory:
-    """Samples the resident memory of this process."""
-
-    def __enter__(self) -> PeakMemory:
-        self.process, self.running = psutil.Process(), True
-        self.before = self.peak = self.process.memory_info().rss
-        self.thread = threading.Thread(target=self._watch)
-        self.thread.start()
-        return self
-
-    def _watch(self) -> None:
-        while self.running:
-            self.peak = max(self.peak, self.process.memory_info().rss)
-            time.sleep(0.01)
-
-    def __exit__(self, *_: object) -> None:
-        self.running = False
-        self.thread.join()
 
 
 def ours(raw: np.ndarray, folder: Path, *, stream: bool) -> Any:
@@ -156,7 +136,7 @@ def measure(contender: str, case: str, threads: int) -> dict[str, Any]:
         net, _ = network()
         with torch.inference_mode():
             net(torch.zeros(1, 1, 32, 32, 32))  # what is loaded at the first use is not part of the job
-        with PeakMemory() as memory:
+        with Peak() as memory:
             start, cpu = time.perf_counter(), time.process_time()
             result = run()
             seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
@@ -165,8 +145,8 @@ def measure(contender: str, case: str, threads: int) -> dict[str, Any]:
     return {
         "seconds": seconds,
         "cpu_s": cpu,
-        "peak_MiB": memory.peak / 2**20,
-        "added_MiB": (memory.peak - memory.before) / 2**20,
+        "peak_MiB": memory.most / 2**20,
+        "added_MiB": (memory.most - memory.before) / 2**20,
         "mean": mean,
     }
 

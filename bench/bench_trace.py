@@ -12,19 +12,19 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import itertools
 import json
 import multiprocessing
 import os
 import platform
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
+from memory import Peak
 from neuropil import open_volume
 from neuropil.config import TraceConfig
 from neuropil.tracing import trace as tracing
@@ -67,32 +67,13 @@ def stack(name: str) -> Volume:
     return Volume(whole.numpy(), whole.voxel_size, kind="image", name=name)
 
 
-class Peak:
-    """Largest resident memory of this process while it is open."""
-
-    def __enter__(self) -> Peak:
-        self._process, self._stop = psutil.Process(), threading.Event()
-        self.before = self.most = self._process.memory_info().rss
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def _watch(self) -> None:
-        while not self._stop.wait(0.005):
-            self.most = max(self.most, self._process.memory_info().rss)
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-
 def measured(name: str, repeats: int) -> dict[str, Any]:
     """Seconds of the repeats and stages, and bytes a voxel, of tracing one stack."""
     config = TraceConfig()
     tracing.trace(made_up(48), config)
     volume = stack(name)
     size = volume.box.size
-    times, busy, stages = [], [], {}
+    times, busy = [], []
     with Peak() as peak:
         for _ in range(repeats):
             start, worked = time.perf_counter(), time.process_time()
@@ -106,8 +87,10 @@ def measured(name: str, repeats: int) -> dict[str, Any]:
     marks.append(time.process_time())
     candidates(voxels, config, None)
     marks.append(time.process_time())
-    for stage, first, last in zip(("survey", "evidence and depth", "march to tree"), marks, marks[1:], strict=False):
-        stages[stage] = round(last - first, 3)
+    names = ("survey", "evidence and depth", "march to tree")
+    stages = {
+        stage: round(last - first, 3) for stage, (first, last) in zip(names, itertools.pairwise(marks), strict=True)
+    }
     return {
         "stack": name,
         "shape": list(volume.shape),

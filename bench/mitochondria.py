@@ -23,11 +23,8 @@ back of the training volumes; the test volume is opened only to be scored. The s
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,17 +32,15 @@ from typing import Any
 
 import cc3d
 import numpy as np
-import psutil
 
 from neuropil import api, open_volume
 from neuropil.geometry import Float3
 from neuropil.synth.em import EMPhantom
 from neuropil.synth.em_config import EMPhantomConfig
-from neuropil.training.checkpoint import Run
 from neuropil.versions import versions
 from neuropil.volume import Volume
+from runs import ROOT, keep, kept, machine, numbers, parser, segmented, spread, trained, training
 
-ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results" / "mitochondria.json"
 #: Scores of each task that the table shows.
 SHOWN = {"mitochondria": ("f1_50", "f1_75", "pq_50", "ap_75", "iou"), "semantic": ("iou", "dice")}
@@ -125,32 +120,25 @@ EXPERIMENTS: dict[str, Callable[[], Experiment]] = {
 def run_seed(name: str, experiment: Experiment, seed: int, budget: str, words: list[str]) -> dict[str, Any]:
     """Train (or go on), segment the test volume, score it."""
     out = ROOT / "runs" / "bench" / f"mitochondria_{experiment.run_of or name}_s{seed}"
-    images, labels = [pair[0] for pair in experiment.train], [pair[1] for pair in experiment.train]
-    if (out / "run.json").is_file():
-        if Run.open(out).card["status"] != "complete":
-            api.train(images, labels, out, resume=True)
-    elif experiment.run_of:
+    if experiment.run_of and not (out / "run.json").is_file():
         raise SystemExit(f"first run: python bench/mitochondria.py {experiment.run_of} --seeds {seed}")
-    else:
-        settings = [f"train.seed={seed}", *experiment.words, *words]
-        api.train(images, labels, out, recipe=f"em_{experiment.task}", budget=budget, set=settings)
-    run = Run.open(out)
+    settings = [*experiment.words, *words]
+    run = trained(
+        out,
+        experiment.train,
+        recipe=f"em_{experiment.task}",
+        budget=budget,
+        set=[f"train.seed={seed}", *settings],
+    )
     image, truth = experiment.test
-    started = time.monotonic()
-    segmentation = api.segment(out, image)
-    seconds = time.monotonic() - started
-    rows, best = run.rows("train"), run.card["best"]
-    scores = api.evaluate(segmentation, truth, task=experiment.task)
+    segmentation, account = segmented(run, image)
     return {
         "seed": seed,
-        "budget_seconds": run.config.train.budget,
-        "train_seconds": rows[-1]["elapsed"],
-        "steps": rows[-1]["step"],
+        **account,
         "calibration": run.calibration,
-        "validation": {k: v for k, v in best.items() if isinstance(v, int | float)},
-        "segment_seconds": round(seconds, 2),
-        "settings": [*experiment.words, *words],
-        "test": {k: v for k, v in scores.items() if isinstance(v, int | float)},
+        "validation": numbers(run.card["best"]),
+        "settings": settings,
+        "test": numbers(api.evaluate(segmentation, truth, task=experiment.task)),
     }
 
 
@@ -165,30 +153,19 @@ def table(found: dict[str, Any]) -> str:
         lines.append("|---" * (len(keys) + 4) + "|")
         for name in names:
             runs = found[name]["runs"]
-            cells = [_spread([r["test"][key] for r in runs]) for key in keys]
-            training = f"{runs[0]['train_seconds'] / 60:.0f} min, {_spread([r['steps'] for r in runs], 0)} steps"
-            cells.append(_spread([r["segment_seconds"] for r in runs], 1))
-            lines.append(f"| {name} | {len(runs)} | {training} | " + " | ".join(cells) + " |")
+            cells = [spread([r["test"][key] for r in runs]) for key in keys]
+            cells.append(spread([r["segment_seconds"] for r in runs], 1))
+            lines.append(f"| {name} | {len(runs)} | {training(runs)} | " + " | ".join(cells) + " |")
         lines.append("")
     return "\n".join(lines)
 
 
-def _spread(values: list[float], digits: int = 3) -> str:
-    mean = f"{statistics.mean(values):.{digits}f}"
-    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
-
-
 def main() -> None:
     """See the module's docstring."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("experiment", choices=[*EXPERIMENTS, "table"])
-    parser.add_argument("--budget", default="20m")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--set", action="append", default=[])
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    arguments = parser.parse_args()
-    name = arguments.experiment
-    found = json.loads(arguments.results.read_text()) if arguments.results.is_file() else {}
+    asked = parser(__doc__, EXPERIMENTS, "20m")
+    asked.add_argument("--results", type=Path, default=RESULTS)
+    arguments = asked.parse_args()
+    name, found = arguments.experiment, kept(arguments.results)
     if name != "table":
         experiment = EXPERIMENTS[name]()
         mine = found.setdefault(name, {"task": experiment.task, "runs": []})
@@ -196,9 +173,8 @@ def main() -> None:
             if any(r["seed"] == seed for r in mine["runs"]):
                 continue
             mine["runs"].append(run_seed(name, experiment, seed, arguments.budget, arguments.set))
-            mine["machine"] = {"cores": os.cpu_count(), "memory_gb": round(psutil.virtual_memory().total / 2**30)}
-            mine["versions"] = versions()
-            arguments.results.write_text(json.dumps(found, indent=1) + "\n")
+            mine |= {"machine": machine(), "versions": versions()}
+            keep(found, arguments.results)
             print(json.dumps(mine["runs"][-1], indent=1))
     print(table(found))
 

@@ -11,25 +11,20 @@ of each run is calibrated on slabs held back of its training volumes; the test v
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 from neuropil import api, open_volume
-from neuropil.training.checkpoint import Run
+from neuropil.outputs import peak_memory
 from neuropil.versions import versions
 from neuropil.volume import Volume, require_kind
+from runs import ROOT, keep, kept, machine, numbers, parser, segmented, spread, trained, training
 
-ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
 SHOWN = ("voi_split", "voi_merge", "voi_sum", "arand")
 
@@ -76,43 +71,31 @@ EXPERIMENTS: dict[str, Callable[[], Experiment]] = {
 }
 
 
-def run_seed(name: str, experiment: Experiment, seed: int, budget: float, words: list[str]) -> dict[str, Any]:
+def run_seed(name: str, experiment: Experiment, seed: int, budget: str, words: list[str]) -> dict[str, Any]:
     """Train (or go on), segment the test volume, score it."""
     out = ROOT / "runs" / "bench" / f"{name}_s{seed}"
-    images, labels = [list(part) for part in zip(*experiment.train, strict=True)]
-    if not (out / "run.json").is_file():
-        api.train(images, labels, out, budget=budget, set=[f"train.seed={seed}", *words])
-    elif Run.open(out).card["status"] != "complete":
-        api.train(images, labels, out, resume=True)
-    run = Run.open(out)
+    run = trained(out, experiment.train, budget=budget, set=[f"train.seed={seed}", *words])
     image, truth = experiment.test
-    started = time.monotonic()
-    segmentation = api.segment(out, image)
-    seconds = time.monotonic() - started
-    rows = run.rows("train")
+    segmentation, account = segmented(run, image)
     found = {
         "seed": seed,
-        "budget_seconds": run.config.train.budget,
-        "train_seconds": rows[-1]["elapsed"],
-        "steps": rows[-1]["step"],
+        **account,
         "threshold": run.calibration["threshold"],
-        "validation": {k: run.card["best"][k] for k in SHOWN},
-        "segment_seconds": round(seconds, 2),
-        "peak_memory_gb": round(psutil.Process().memory_info().rss / 2**30, 2),
+        "validation": numbers(run.card["best"], SHOWN),
+        "peak_memory_gb": round(peak_memory() / 2**30, 2),
         "settings": words,
-        "test": {k: v for k, v in api.evaluate(segmentation, truth).items() if isinstance(v, int | float)},
+        "test": numbers(api.evaluate(segmentation, truth)),
     }
     assigned = np.asarray(segmentation.numpy())
     for peer, volume in experiment.peers.items():
-        found[f"peer {peer}"] = {k: v for k, v in api.evaluate(volume, truth).items() if k in SHOWN}
-        found[f"peer {peer}, assigned voxels"] = {
-            k: v for k, v in api.evaluate(volume, truth, convention="assigned").items() if k in SHOWN
-        }
-        where = volume.numpy() > 0
-        inside = Volume(np.where(where, assigned, 0), truth.voxel_size, kind="labels", name="ours where assigned")
-        found[f"ours where {peer} assigned"] = {
-            k: v for k, v in api.evaluate(inside, truth, convention="assigned").items() if k in SHOWN
-        }
+        inside = np.where(volume.numpy() > 0, assigned, 0)
+        ours = Volume(inside, truth.voxel_size, kind="labels", name="ours where assigned")
+        for title, labels, how in (
+            (f"peer {peer}", volume, "neuropil"),
+            (f"peer {peer}, assigned voxels", volume, "assigned"),
+            (f"ours where {peer} assigned", ours, "assigned"),
+        ):
+            found[title] = numbers(api.evaluate(labels, truth, convention=how), SHOWN)
     return found
 
 
@@ -126,47 +109,29 @@ def table() -> str:
         path = RESULTS / f"neurons_{name}.json"
         if not path.is_file():
             continue
-        runs = json.loads(path.read_text())["runs"]
-        cells = [_spread([r["test"][key] for r in runs]) for key in SHOWN]
-        held = _spread([r["validation"]["voi_sum"] for r in runs])
-        training = f"{runs[0]['train_seconds'] / 60:.0f} min, {_spread([r['steps'] for r in runs], 0)} steps"
-        seconds = _spread([r["segment_seconds"] for r in runs], 1)
-        lines.append(f"| {name} | {len(runs)} | {training} | " + " | ".join([*cells, held, seconds]) + " |")
+        runs = kept(path)["runs"]
+        cells = [spread([r["test"][key] for r in runs]) for key in SHOWN]
+        held = spread([r["validation"]["voi_sum"] for r in runs])
+        seconds = spread([r["segment_seconds"] for r in runs], 1)
+        lines.append(f"| {name} | {len(runs)} | {training(runs)} | " + " | ".join([*cells, held, seconds]) + " |")
     return "\n".join(lines)
-
-
-def _spread(values: list[float], digits: int = 3) -> str:
-    mean = f"{statistics.mean(values):.{digits}f}"
-    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
 
 
 def main() -> None:
     """See the module's docstring."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("experiment", choices=[*EXPERIMENTS, "table"])
-    parser.add_argument("--budget", default="40m")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--set", action="append", default=[])
-    arguments = parser.parse_args()
-    if arguments.experiment == "table":
-        print(table())
-        return
-    budget = float(arguments.budget.rstrip("m")) * 60
-    path = RESULTS / f"neurons_{arguments.experiment}.json"
-    known = json.loads(path.read_text())["runs"] if path.is_file() else []
-    experiment = EXPERIMENTS[arguments.experiment]()
-    for seed in arguments.seeds:
-        if any(r["seed"] == seed for r in known):
-            continue
-        known.append(run_seed(arguments.experiment, experiment, seed, budget, arguments.set))
-        command = f"python bench/neurons.py {arguments.experiment} --budget {arguments.budget} --seeds " + " ".join(
-            str(r["seed"]) for r in known
-        )
-        machine = {"cores": os.cpu_count(), "memory_gb": round(psutil.virtual_memory().total / 2**30)}
-        path.write_text(
-            json.dumps({"command": command, "machine": machine, "versions": versions(), "runs": known}, indent=1) + "\n"
-        )
-        print(json.dumps(known[-1], indent=1))
+    asked = parser(__doc__, EXPERIMENTS, "40m").parse_args()
+    if asked.experiment != "table":
+        path = RESULTS / f"neurons_{asked.experiment}.json"
+        runs = kept(path).get("runs", [])
+        experiment = EXPERIMENTS[asked.experiment]()
+        for seed in asked.seeds:
+            if any(r["seed"] == seed for r in runs):
+                continue
+            runs.append(run_seed(asked.experiment, experiment, seed, asked.budget, asked.set))
+            seeds = " ".join(str(r["seed"]) for r in runs)
+            command = f"python bench/neurons.py {asked.experiment} --budget {asked.budget} --seeds {seeds}"
+            keep({"command": command, "machine": machine(), "versions": versions(), "runs": runs}, path)
+            print(json.dumps(runs[-1], indent=1))
     print(table())
 
 

@@ -13,19 +13,14 @@ Trees are projected onto the image plane as the images are; scores as in bench/t
 from __future__ import annotations
 
 import argparse
-import csv
-import io
-import json
 import os
-import tempfile
 import time
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 
+from bigneuron import PUBLISHED, TRACERS, flat, opened, read
 from neuropil import open_volume
 from neuropil.config import TraceConfig
 from neuropil.config.trees import TreeScoreConfig
@@ -38,7 +33,7 @@ from neuropil.synth.lm import LMPhantom
 from neuropil.synth.lm_config import KNOBS, LMPhantomConfig
 from neuropil.tracing.trace import trace
 from neuropil.volume import Volume
-from tree_scores import TRACERS, flat, read
+from runs import keep, kept
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 OURS = ("geodesic", "thinning", "auto")
@@ -65,27 +60,20 @@ def traced(volume: Volume, tracer: str) -> tuple[Skeleton | None, dict[str, Any]
 
 def bigneuron(done: dict[str, Any]) -> Any:
     """Fill `done` with neuron → tracer → scores, for ours and for what is published; yield after each neuron."""
-    with (
-        zipfile.ZipFile(Path(os.environ["NEUROPIL_DATA"]) / "bigneuron/dev.zip") as archive,
-        tempfile.TemporaryDirectory() as folder,
-    ):
-        index = list(csv.DictReader(io.TextIOWrapper(archive.open("index.csv"))))
-        names = set(archive.namelist())
-        for place, row in enumerate(r for r in index if r["aligned"] == "True"):
+    with opened() as neurons:
+        for place, row in enumerate(neurons.aligned):
             neuron = row["id"]
             if neuron in done:
                 continue
-            gold = flat(read(Path(archive.extract(f"{neuron}/gold.swc", folder))))
-            image = tifffile.imread(archive.extract(f"{neuron}/mip.tif", folder))[None]
-            volume = Volume(image, (1.0, 1.0, 1.0), kind="image", name=neuron)
+            gold = flat(neurons.gold(neuron))
+            volume = Volume(neurons.image(neuron)[None], (1.0, 1.0, 1.0), kind="image", name=neuron)
             found: dict[str, Any] = {"half": "tuned" if place % 2 == 0 else "reported", "from": row["institution"]}
             for tracer in OURS:
                 tree, facts = traced(volume, tracer)
                 found[tracer] = facts if tree is None else facts | scored(gold, flat(tree), 1.0)
-            for tracer in (*TRACERS, "consensus"):
-                name = f"{neuron}/{'' if tracer == 'consensus' else 'auto_'}{tracer}.swc"
-                if name in names:
-                    found[tracer] = scored(gold, flat(read(Path(archive.extract(name, folder)))), 1.0)
+            for tracer, name in PUBLISHED.items():
+                if neurons.has(neuron, name):
+                    found[tracer] = scored(gold, flat(read(neurons.path(neuron, name))), 1.0)
             done[neuron] = found
             print(neuron, found["half"], {t: found[t].get("esa", "failed") for t in OURS}, flush=True)
             yield
@@ -157,7 +145,7 @@ def table(found: dict[str, Any]) -> str:
         mine = [n for n in neurons if half in (None, neurons[n]["half"])]
         both = [n for n in mine if n in peers]
         lines += ["", f"## BigNeuron projections, {title}: {len(both)} neurons with published traces", "", heads]
-        for tracer in (*OURS, *TRACERS, "consensus"):
+        for tracer in (*OURS, *PUBLISHED):
             rows = [neurons[n].get(tracer, {}) for n in both]
             name = f"**ours, {tracer}**" if tracer in OURS else tracer
             lines.append(f"| {name} | {medians(rows)} |")
@@ -215,8 +203,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "tracing")
     args = parser.parse_args()
     store = args.out.with_suffix(".json")
-    store.parent.mkdir(parents=True, exist_ok=True)
-    found = json.loads(store.read_text()) if store.exists() else {}
+    found = kept(store)
     if args.part == "table":
         args.out.with_suffix(".md").write_text(table(found))
         print(table(found))
@@ -225,9 +212,7 @@ def main() -> None:
         found.pop(args.part, None)
     done = found.setdefault(args.part, {})
     for _ in {"bigneuron": bigneuron, "stacks": stacks, "phantoms": phantoms}[args.part](done):
-        partial = store.with_suffix(".partial")
-        partial.write_text(json.dumps(found, indent=1) + "\n")
-        partial.replace(store)
+        keep(found, store)
 
 
 if __name__ == "__main__":

@@ -9,17 +9,12 @@ and for the others.
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
-import os
 import tempfile
-import zipfile
 from pathlib import Path
 from typing import Any
 
-import tifffile
-
+from bigneuron import opened
 from neuropil.treedoctor import examine_tree
 from neuropil.volume import Volume
 
@@ -43,13 +38,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULT)
     asked = parser.parse_args()
     rows: list[dict[str, Any]] = []
-    with zipfile.ZipFile(Path(os.environ["NEUROPIL_DATA"]) / "bigneuron" / "dev.zip") as archive:
-        there = set(archive.namelist())
-        for entry in csv.DictReader(io.StringIO(archive.read("index.csv").decode())):
-            if f"{entry['id']}/mip.tif" not in there:
+    with opened() as neurons:
+        for entry in neurons.index:
+            if not neurons.has(entry["id"], "mip.tif"):
                 continue
-            image = tifffile.imread(io.BytesIO(archive.read(f"{entry['id']}/mip.tif")))
-            lines = [w for w in archive.read(f"{entry['id']}/gold.swc").decode().splitlines() if w and w[0] != "#"]
+            image = neurons.image(entry["id"])
+            lines = [w for w in neurons.path(entry["id"], "gold.swc").read_text().splitlines() if w and w[0] != "#"]
             words = [line.split() for line in lines]
             turned = [" ".join([*w[:3], str(image.shape[0] - 1 - float(w[3])), *w[4:]]) for w in words]
             plain, mirrored = examined(lines, image), examined(turned, image)

@@ -11,41 +11,22 @@ in the header): one more row. Writes the table as .md and everything as .json.
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
-import os
 import sys
-import tempfile
 import time
-import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bigneuron import PUBLISHED, TRACERS, Neurons, flat, opened, read
 from neuropil.config.trees import TreeScoreConfig
 from neuropil.errors import NeuropilError
-from neuropil.io.swc import examine_swc
 from neuropil.metrics.tree import tree_scores
 from neuropil.metrics.tree_pair import TreePair
 from neuropil.skeleton import Skeleton
 
-TRACERS = ("app2", "neutube", "MOST", "snake", "Advantra", "NeuroGPSTree", "simple")
 KEYS = ("esa", "dsa", "pds", "precision", "recall", "f1", "f1_auc", "length_ratio", "diadem", "critical_f1")
-
-
-def read(path: Path) -> Skeleton:
-    """A tree in voxels, one nm each."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return examine_swc(path, units="voxel", voxel_size=(1.0, 1.0, 1.0))[0]
-
-
-def flat(tree: Skeleton) -> Skeleton:
-    """The tree projected onto the image plane."""
-    return Skeleton(tree.nodes_nm * [0.0, 1.0, 1.0], tree.radius_nm, tree.parent, tree.kind)
 
 
 def scored(gold: Skeleton, trace: Skeleton) -> dict[str, float]:
@@ -56,19 +37,16 @@ def scored(gold: Skeleton, trace: Skeleton) -> dict[str, float]:
     return {k: plane[k] for k in KEYS if k in plane} | {"esa_3d": space["esa"], "f1_3d": space["f1"]}
 
 
-def collected(archive: zipfile.ZipFile, rows: list[dict[str, str]], ours: Path | None) -> dict[str, dict[str, Any]]:
+def collected(neurons: Neurons, rows: list[dict[str, str]], ours: Path | None) -> dict[str, dict[str, Any]]:
     """Neuron → tracer → scores, or the message of why there are none."""
-    names, found = set(archive.namelist()), {}
-    with tempfile.TemporaryDirectory() as folder:
-        for row in rows:
-            neuron = row["id"]
-            files = {t: f"{neuron}/auto_{t}.swc" for t in TRACERS} | {"consensus": f"{neuron}/consensus.swc"}
-            paths = {t: Path(archive.extract(name, folder)) for t, name in files.items() if name in names}
-            if ours is not None:
-                paths["ours"] = ours / f"{neuron}.swc"
-            gold = read(Path(archive.extract(f"{neuron}/gold.swc", folder)))
-            found[neuron] = {tracer: attempt(gold, path) for tracer, path in paths.items()}
-            print(neuron, {t: round(s["esa"], 2) if "esa" in s else s for t, s in found[neuron].items()}, flush=True)
+    found = {}
+    for neuron in (row["id"] for row in rows):
+        paths = {t: neurons.path(neuron, name) for t, name in PUBLISHED.items() if neurons.has(neuron, name)}
+        if ours is not None:
+            paths["ours"] = ours / f"{neuron}.swc"
+        gold = neurons.gold(neuron)
+        found[neuron] = {tracer: attempt(gold, path) for tracer, path in paths.items()}
+        print(neuron, {t: round(s["esa"], 2) if "esa" in s else s for t, s in found[neuron].items()}, flush=True)
     return found
 
 
@@ -84,7 +62,7 @@ def table(found: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """One row a tracer: medians over its traces, and how many of the neurons that any tracer was run on it lacks."""
     run_on = [n for n, scores in found.items() if any(t in scores for t in TRACERS)]
     rows = []
-    for tracer in (*TRACERS, "consensus", "ours"):
+    for tracer in (*PUBLISHED, "ours"):
         scores = [found[n][tracer] for n in found if tracer in found[n]]
         good = [s for s in scores if "failed" not in s]
         if not good:
@@ -130,10 +108,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results/tree_scores"))
     args = parser.parse_args()
     start = time.monotonic()
-    with zipfile.ZipFile(Path(os.environ["NEUROPIL_DATA"]) / "bigneuron/dev.zip") as archive:
-        index = list(csv.DictReader(io.TextIOWrapper(archive.open("index.csv"))))
-        rows = [r for r in index if r["aligned"] == "True" and args.split in (None, r["split"])]
-        found = collected(archive, rows, args.ours)
+    with opened() as neurons:
+        rows = [r for r in neurons.aligned if args.split in (None, r["split"])]
+        found = collected(neurons, rows, args.ours)
     made = table(found)
     command = " ".join(["python", *sys.argv])
     text = page(made, command, len(rows))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuropil.config import Config, SegmentConfig, override, parse_config
+from neuropil.config.base import Settings
 from neuropil.errors import ConfigError, GeometryError
 from neuropil.outputs import new_output, provenance
 from neuropil.plan import resolved
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Threshold for affinities that come without a run.
 UNCALIBRATED = 0.5
+#: Settings that a run was made with.
+_LEARNED = ("recipe", "task", "data", "model", "train", "pretrain", "inflate", "organelles", "trees")
 #: Largest relative difference between the voxel sizes of a run and of a volume.
 TOLERANCE = 0.25
 
@@ -84,7 +87,7 @@ def decoding(config: Config, calibration: Mapping[str, Any], words: Sequence[str
     Raises
     ------
     ConfigError
-        If the user sets what only training can change.
+        If the user sets what only training can change, or what this task does not ask for.
     """
     known = {k: v for k, v in calibration.items() if v not in (None, [])}
     base = override(config, ())
@@ -93,23 +96,37 @@ def decoding(config: Config, calibration: Mapping[str, Any], words: Sequence[str
     values[decoded_by] |= known
     calibrated = parse_config(values)
     chosen = override(calibrated, words)
-    for group in ("recipe", "task", "data", "model", "train", "organelles", "trees"):
-        if getattr(chosen, group) != getattr(calibrated, group):
-            raise ConfigError(
-                f"--set with a key under '{group}.' for a trained run",
-                f"keys under predict. or {decoded_by}.",
-                "what was learned cannot be changed afterwards; train again with it",
-            )
+    _require_unset(chosen, calibrated, ("jobs", "predict", decoded_by), f"a trained run of {config.task}")
     return chosen
 
 
-def stored_decoding(affinities: Volume, words: Sequence[str]) -> Config:
+def _require_unset(chosen: Config, given: Config, free: Sequence[str], source: str) -> None:
+    """Refuse settings that would change nothing: outside the groups that are `free`, they stay as `given`."""
+    for group in Config.model_fields:
+        if group in free or getattr(chosen, group) == getattr(given, group):
+            continue
+        where = f"under '{group}.'" if isinstance(getattr(given, group), Settings) else f"'{group}'"
+        raise ConfigError(
+            f"{'--threshold, or ' if group == 'segment' else ''}--set with a key {where} for {source}",
+            f"keys under {'., '.join(free[:-1])}. or {free[-1]}.",
+            "what was learned cannot be changed afterwards; train again with it"
+            if group in _LEARNED
+            else "it would change nothing here: leave it out",
+        )
+
+
+def stored_decoding(affinities: Volume, words: Sequence[str], *, predicted_now: bool = False) -> Config:
     """How to decode a stored prediction: as its run calibrated, or by defaults, said aloud for affinities without one.
+
+    Parameters
+    ----------
+    predicted_now
+        Whether the same words said how to predict.
 
     Raises
     ------
     ConfigError
-        If the user names another task than that of the prediction.
+        If the user names another task than that of the prediction, or sets what does not concern its decoding.
     """
     values: dict[str, Any] = Config().model_dump(mode="json")
     values["task"] = str(affinities.attrs.get("task", values["task"]))
@@ -117,9 +134,12 @@ def stored_decoding(affinities: Volume, words: Sequence[str]) -> Config:
     stored = affinities.attrs.get(group)
     if isinstance(stored, Mapping):
         values[group] = dict(stored)
-    config = override(parse_config(values), words)
+    before = parse_config(values)
+    config = override(before, words)
     if config.task != values["task"]:
         raise ConfigError(f"--set task={config.task} for a prediction of {values['task']}", "the task it was made for")
+    free = ("jobs", *(("predict",) if predicted_now else ()), group)
+    _require_unset(config, before, free, f"a stored prediction of {config.task}")
     if group != "segment":
         return config
     return thresholded(config, affinities.name)

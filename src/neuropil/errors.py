@@ -13,6 +13,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 __all__ = [
     "ConfigError",
     "GeometryError",
@@ -22,7 +24,11 @@ __all__ = [
     "NeuropilWarning",
     "RunError",
     "VolumeError",
+    "listed",
 ]
+
+#: How many of many names a message shows.
+_SHOWN = 4
 
 
 class NeuropilError(Exception):
@@ -82,3 +88,15 @@ class IncompleteError(NeuropilError, RuntimeError):
 
 class NeuropilWarning(UserWarning):
     """Something was done in a way the user may not expect; never raised for what is harmless."""
+
+
+def listed(names: Sequence[str], between: str = ", ") -> str:
+    """The first few of many names, and how many more there are.
+
+    Examples
+    --------
+    >>> listed("abcdef"), listed("ab", "; ")
+    ('a, b, c, d and 2 more', 'a; b')
+    """
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return between.join(names[:_SHOWN]) + more

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from neuropil.affinities import Affinities, Offsets, as_offsets
 from neuropil.config import Config, load_config, override
 from neuropil.errors import ConfigError, InputError, RunError, VolumeError
-from neuropil.geometry import Float3
+from neuropil.geometry import Float3, same_voxel_size
 from neuropil.tasks.base import labels_of, task_named
+from neuropil.urls import split_part
 from neuropil.volume import Volume, VolumeLike, as_volume, require_kind, require_same_grid
 
 if TYPE_CHECKING:
@@ -27,6 +28,13 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600}
 def opened(volume: VolumeLike, voxel_size: Float3 | None) -> Volume:
     """A volume, opened if it was given by its url; `voxel_size` (nm, z, y, x) overrules its own."""
     return as_volume(volume, voxel_size=voxel_size)
+
+
+def cut_to(whole: Volume, part: Volume) -> Volume:
+    """The same place of `whole`, where `part` was asked for as a part of its volume (``x.h5:labels[0:16]``)."""
+    if not split_part(part.name)[1] or not same_voxel_size(whole.voxel_size, part.voxel_size):
+        return whole
+    return whole.crop(part.box).named(whole.name) if whole.box.contains(part.box) else whole
 
 
 def opened_run(run: Any) -> Run:
@@ -70,6 +78,12 @@ def opened_prediction(source: Any, voxel_size: Float3 | None) -> tuple[Volume, O
         volume = opened(source, voxel_size)
         if volume.kind_stated and volume.kind == "prediction":
             return volume, ()
+        if volume.kind_stated and volume.kind == "image":
+            raise InputError(
+                f"'{volume.name}' holds an image, and no run is given",
+                "a run and the image, or stored affinities or another prediction",
+                "neuropil segment RUN VOLUME --out seg.zarr",
+            )
     affinities = opened_affinities(source, voxel_size)
     return affinities.volume, affinities.offsets
 
@@ -188,6 +202,7 @@ def _training_pair(image: VolumeLike, labels: VolumeLike, voxel_size: Float3 | N
         ids = labels_of(labels, pixels, voxel_size, Config())
     else:
         ids = task_named(config.task).truth(labels, pixels, voxel_size, config)
+    pixels = cut_to(pixels, ids)
     require_same_grid(pixels, ids)
     return pixels, ids
 

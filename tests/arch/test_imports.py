@@ -27,6 +27,7 @@ CORE = {
     "versions",
     "urls",
     "remote",
+    "smoothing",
 }
 MAY = {
     "errors": set(),
@@ -37,6 +38,7 @@ MAY = {
     "config": {"errors"},
     "progress": set(),
     "versions": set(),
+    "smoothing": set(),
     "urls": {"errors", "geometry"},
     "volume": {"errors", "geometry", "lazy", "registry", "remote", "urls"},
     "affinities": {"errors", "geometry", "volume"},

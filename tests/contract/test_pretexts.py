@@ -145,8 +145,9 @@ def test_looking_and_validating_change_nothing(phantom_h5: Path, method: str) ->
     objective = _objective(method, "resunet", 4)
     sampler = _sampler(phantom_h5, objective)
     crops = [collate([(i, sampler(i))]) for i in range(2)]
-    before = copy.deepcopy(objective.state_dict())
+    before, beside = copy.deepcopy(objective.state_dict()), repr(objective.extra_state())
     scored = objective.validator(crops, [])(objective.kept)
     assert {"score", "calibration", "crops"} <= set(scored)
     objective.look(crops[0])
     assert all(torch.equal(before[n], t) for n, t in objective.state_dict().items())
+    assert repr(objective.extra_state()) == beside

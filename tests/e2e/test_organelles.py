@@ -191,5 +191,7 @@ def test_what_was_learned_cannot_be_changed_afterwards(
     stored = Volume(np.zeros((3, 4, 4, 4), np.uint8), (8, 8, 8), axes="czyx", kind="prediction", attrs=attrs)
     with pytest.raises(ConfigError, match="the task it was made for"):
         segment(stored, set=["task=neurons"])
+    with pytest.raises(ConfigError, match="--threshold"):
+        segment(stored, threshold=0.4)
     assert not segment(stored).numpy().any()
     assert "holds no object" in capsys.readouterr().err

@@ -17,6 +17,7 @@ from neuropil.affinities import affinities_from_labels
 from neuropil.config import SegmentConfig
 from neuropil.plan import default_offsets
 from neuropil.post import agglomerate, mutex
+from neuropil.registry import PRETEXTS
 from neuropil.synth.em import EMPhantom
 from neuropil.synth.em_config import EMPhantomConfig
 from neuropil.volume import Volume
@@ -54,6 +55,7 @@ def losses(folder: Path) -> list[float]:
 
 
 PRETRAIN = (
+    "model.channels=[8,8,16]",
     "data.crop=[16,16,16]",
     "model.vit.dim=24",
     "model.vit.depth=2",
@@ -107,7 +109,7 @@ def make() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         return {
             "losses": losses(Path(folder)),
-            "pretrain losses": {r: pretrain_losses(Path(folder), r) for r in ("mae", "decision_mim")},
+            "pretrain losses": {r: pretrain_losses(Path(folder), r) for r in PRETEXTS},
             "phantom image": digest(image.numpy()),
             "phantom labels": digest(labels.numpy()),
             "segmentations": segmentations(),

@@ -9,6 +9,8 @@ from types import ModuleType
 
 import pytest
 
+from neuropil.registry import PRETEXTS
+
 HERE = Path(__file__).parent
 GOLDENS = json.loads((HERE / "goldens.json").read_text())
 
@@ -28,7 +30,7 @@ def test_ten_steps_lose_what_they_lost(made: ModuleType, tmp_path: Path) -> None
     assert made.losses(tmp_path) == pytest.approx(GOLDENS["losses"], rel=2e-3)
 
 
-@pytest.mark.parametrize("recipe", ["mae", "decision_mim"])
+@pytest.mark.parametrize("recipe", list(PRETEXTS))
 def test_ten_steps_of_pretraining_lose_what_they_lost(made: ModuleType, tmp_path: Path, recipe: str) -> None:
     assert made.pretrain_losses(tmp_path, recipe) == pytest.approx(GOLDENS["pretrain losses"][recipe], rel=2e-3)
 

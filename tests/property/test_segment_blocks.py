@@ -29,7 +29,7 @@ CASES = {
             fragments={**FRAGMENTS, "worst_edge": 0.3, "radius_nm": 40},
         ),
     ),
-    "sections": ((40.0, 4.0, 4.0), NEAREST, SegmentConfig(fragments={**FRAGMENTS, "radius_nm": 20})),
+    "sections": ((40.0, 4.0, 4.0), NEAREST, SegmentConfig(fragments={**FRAGMENTS, "radius_nm": 5})),
 }
 
 

@@ -41,6 +41,35 @@ def test_what_was_learned_cannot_be_changed_afterwards(words: str) -> None:
         decoding(load_config("em_neurons"), {}, [words])
 
 
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ("em_neurons", "instances.foreground=0.4"),
+        ("em_neurons", "pretrain.method=multiscale"),
+        ("em_neurons", "trace.gap=3"),
+        ("em_mitochondria", "segment.threshold=0.4"),
+    ],
+)
+def test_settings_that_would_change_nothing_are_refused(recipe: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words.partition(".")[0]):
+        decoding(load_config(recipe), {}, [words])
+
+
+@pytest.mark.parametrize(
+    ("attrs", "words"),
+    [
+        ({}, "train.lr=3"),
+        ({}, "predict.tta=flips"),
+        ({}, "instances.foreground=0.4"),
+        ({"task": "mitochondria"}, "segment.threshold=0.4"),
+    ],
+)
+def test_a_stored_prediction_takes_what_decides_its_decoding(attrs: dict[str, str], words: str) -> None:
+    with pytest.raises(ConfigError, match=words.partition(".")[0]):
+        stored_decoding(_affinities(**attrs), [words])
+    assert stored_decoding(_affinities(), ["predict.tta=flips"], predicted_now=True).task == "neurons"
+
+
 def test_stored_affinities_are_decoded_as_their_run_says(capsys: pytest.CaptureFixture[str]) -> None:
     stored = Config().segment.model_copy(update={"threshold": 0.35, "min_size": 7}).model_dump(mode="json")
     found = stored_decoding(_affinities(segment=stored), [])

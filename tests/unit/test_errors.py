@@ -46,3 +46,7 @@ def test_errors_reach_the_parent_of_a_worker_process() -> None:
 
 def test_warning_is_a_user_warning() -> None:
     assert issubclass(errors.NeuropilWarning, UserWarning)
+
+
+def test_long_lists_are_cut() -> None:
+    assert [errors.listed("abcdef"[:n], "; ") for n in (0, 1, 4, 6)] == ["", "a", "a; b; c; d", "a; b; c; d and 2 more"]

@@ -37,7 +37,7 @@ def pretrain(
     out, budget, steps, set, resume, voxel_size
         As of `train`. With `resume`, `image` may be empty.
     recipe
-        "mae", "decision_mim", or a YAML file.
+        "mae", "decision_mim", "multiscale", or a YAML file.
     probe_image, probe_labels
         Small labelled volumes that choose the mask ratio, where `pretrain.mask.adapt_ratio` is set; nothing else is
         learned from them.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from neuropil.affinities import Affinities
 from neuropil.errors import ConfigError, InputError
 from neuropil.geometry import Float3
-from neuropil.inputs import RunLike, opened, opened_prediction, opened_run
+from neuropil.inputs import RunLike, cut_to, opened, opened_prediction, opened_run
 from neuropil.outputs import require_page
 from neuropil.volume import Volume, VolumeLike, require_kind
 
@@ -40,6 +40,8 @@ def info(volume: VolumeLike, *, voxel_size: Float3 | None = None, units: str | N
 
     if is_tree(volume):
         return tree_info(volume, units=units, voxel_size=voxel_size)
+    if units is not None:
+        raise InputError(f"--units {units} for a volume", "an SWC file", "leave it out; --voxel-size is in nm")
     return describe(opened(volume, voxel_size))
 
 
@@ -91,17 +93,28 @@ def evaluate(
         raise ConfigError(f"task '{task}'", "one of " + ", ".join((*LABEL_TASKS, *TREE_TASKS)))
     if truth is None and skeletons is None:
         raise InputError("nothing to compare with", "a truth, or --skeletons")
-    predicted = _labelled(opened(pred, voxel_size), task)
-    true = None if truth is None else _labelled(opened(truth, voxel_size), task)
+    _require_used(task, {"--tolerance": tolerance, "--units": units}, image, report)
+    predicted, true = _compared(pred, truth, voxel_size, task)
+    shown = None if image is None else require_kind(opened(image, voxel_size), "image")
     runs = {} if skeletons is None else _run_length(predicted, skeletons)
     found: dict[str, Any] = {"task": task}
     if true is not None:
         found |= _label_scores(true, predicted, task, ignore_border_nm, convention or "neuropil")
     found |= runs
     if report is not None:
-        shown = None if image is None else opened(image, voxel_size)
         write_page([], report, image=shown, segmentation=predicted, truth=true, scores=found)
     return found
+
+
+def _require_used(task: str, of_trees: dict[str, object], image: object, report: str | os.PathLike[str] | None) -> None:
+    """Refuse what would be ignored, and a report that could not be written."""
+    for option, value in of_trees.items():
+        if value is not None:
+            raise InputError(f"{option} with --task {task}", "--task trees", "leave it out: it is for trees")
+    if image is not None and report is None:
+        raise InputError("--image without --report", "both: the image is for the page", "add --report page.html")
+    if report is not None:
+        require_page(report)
 
 
 def _run_length(predicted: Volume, skeletons: str | os.PathLike[str]) -> dict[str, Any]:
@@ -110,6 +123,16 @@ def _run_length(predicted: Volume, skeletons: str | os.PathLike[str]) -> dict[st
 
     trees = read_skeletons(skeletons, voxel_size=predicted.voxel_size)
     return evaluate_skeletons(predicted, trees, merge_tolerance_nm=0.0) if trees else {}
+
+
+def _compared(
+    pred: VolumeLike, truth: VolumeLike | None, voxel_size: Float3 | None, task: str
+) -> tuple[Volume, Volume | None]:
+    predicted = _labelled(opened(pred, voxel_size), task)
+    if truth is None:
+        return predicted, None
+    true = _labelled(opened(truth, voxel_size), task)
+    return cut_to(predicted, true), true
 
 
 def _labelled(volume: Volume, task: str) -> Volume:
@@ -152,17 +175,16 @@ def report(
     image, segmentation, truth, affinities
         Volumes on one grid; the page shows what is given, and scores the segmentation where there is a truth.
     """
-    shown = {
-        name: None if volume is None else opened(volume, voxel_size)
-        for name, volume in (("image", image), ("segmentation", segmentation), ("truth", truth))
-    }
+    require_page(out)
     trained = [opened_run(run) for run in runs]
     task = trained[-1].task if trained and trained[-1].task in LABEL_TASKS else "neurons"
-    pred, true = shown["segmentation"], shown["truth"]
+    shown = None if image is None else require_kind(opened(image, voxel_size), "image")
+    pred, true = (None if v is None else _labelled(opened(v, voxel_size), task) for v in (segmentation, truth))
     scores = evaluate(pred, true, task=task) if pred is not None and true is not None else {}
     held, offsets = (None, ()) if affinities is None else opened_prediction(affinities, voxel_size)
     evidence = Affinities(held, offsets) if held is not None and offsets else held
-    return write_page(trained, out, **shown, affinities=evidence, scores=scores)
+    words: dict[str, Any] = {"image": shown, "segmentation": pred, "truth": true}
+    return write_page(trained, out, **words, affinities=evidence, scores=scores)
 
 
 def write_page(runs: Sequence[Run], out: str | os.PathLike[str], **shown: Any) -> Path:

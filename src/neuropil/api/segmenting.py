@@ -26,7 +26,7 @@ from neuropil.decoding import (
 from neuropil.errors import InputError
 from neuropil.geometry import Float3, Int3
 from neuropil.inputs import RunLike, opened, opened_prediction, opened_run
-from neuropil.outputs import Stopwatch, provenance, require_free, require_name, write_labels
+from neuropil.outputs import Stopwatch, provenance, require_free, require_name, require_page, write_labels
 from neuropil.tasks.base import task_named
 from neuropil.volume import Volume, VolumeLike, open_volume, require_kind
 
@@ -122,7 +122,7 @@ def segment(
     block, memory, workers, dask
         Short for settings of `jobs`: voxels of a block, what all workers may use ("4GB"), and who does the work.
     shard
-        "i/n": this run does its share of the tasks, others do theirs.
+        "i/n" with 1 <= i <= n: this run does its share of the tasks, others do theirs.
 
     Returns
     -------
@@ -132,16 +132,16 @@ def segment(
     from neuropil.jobs.begin import said
 
     words = [*set, *said(threshold=threshold, block=block, memory=memory, workers=workers, dask=dask)]
-    if from_graph is not None:
-        return _cut_again(from_graph, source, out, words, shard=shard, overwrite=overwrite)
-    given = _given(source, volume, voxel_size, words)
-    result, shown = _segmented(given, out, words, shard=shard, overwrite=overwrite)
     if report is not None:
-        runs, affinities = (
-            [given.run] if given.run else [],
-            Affinities(shown, given.offsets) if given.offsets else shown,
-        )
-        write_page(runs, report, image=given.image, segmentation=result, affinities=affinities)
+        require_page(report)
+    seen: dict[str, Any] = {}
+    if from_graph is not None:
+        result = _cut_again(from_graph, source, out, words, shard=shard, overwrite=overwrite)
+    else:
+        given = _given(source, volume, voxel_size, words)
+        result, seen = _segmented(given, out, words, shard=shard, overwrite=overwrite)
+    if report is not None:
+        write_page(out=report, segmentation=result, **{"runs": [], **seen})
     return result
 
 
@@ -177,17 +177,21 @@ def _given(source: Any, volume: VolumeLike | None, voxel_size: Float3 | None, wo
 
 def _segmented(
     given: _Given, out: Any, words: Sequence[str], *, shard: str | None, overwrite: bool
-) -> tuple[Volume, Volume]:
-    """The labels, made in one go or in blocks, and the prediction that they were made from."""
+) -> tuple[Volume, dict[str, Any]]:
+    """The labels, made in one go or in blocks, and what a page shows of how they were made."""
     from neuropil.jobs.begin import in_blocks
     from neuropil.jobs.job import AFFINITIES, folder_of
 
     jobs = given.config.jobs
     asked = jobs.block is not None or jobs.workers > 1 or jobs.dask is not None or shard is not None
     if not in_blocks(given.like, given.offsets, given.config, out, asked=asked):
-        return _whole(given, out, words, overwrite=overwrite)
-    result = _in_blocks(given, out, words, shard=shard, overwrite=overwrite)
-    return result, given.like if given.run is None else open_volume(folder_of(out) / AFFINITIES)
+        result, shown = _whole(given, out, words, overwrite=overwrite)
+    else:
+        result = _in_blocks(given, out, words, shard=shard, overwrite=overwrite)
+        shown = given.like if given.run is None else open_volume(folder_of(out) / AFFINITIES)
+    runs = [given.run] if given.run else []
+    affinities = Affinities(shown, given.offsets) if given.offsets else shown
+    return result, {"runs": runs, "image": given.image, "affinities": affinities}
 
 
 def _whole(given: _Given, out: Any, words: Sequence[str], *, overwrite: bool) -> tuple[Volume, Volume]:
@@ -198,7 +202,7 @@ def _whole(given: _Given, out: Any, words: Sequence[str], *, overwrite: bool) ->
     held, offsets, config = given.like, given.offsets, given.config
     if given.run is not None:
         held, offsets = opened_prediction(predict(given.run, given.like, set=words), None)
-        config = stored_decoding(held, words)
+        config = stored_decoding(held, words, predicted_now=True)
         watch.lap("predict", held.box.size)
     labels = task_named(config.task).decode(held.read(held.box), offsets, held.voxel_size, config)
     if offsets:

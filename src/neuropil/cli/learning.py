@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,7 +13,7 @@ from neuropil.cli.options import Json, Set, VoxelSize, hint, show, voxel_size_of
 def pretrain(
     image: Annotated[list[str] | None, typer.Option("--image", help="A volume without labels; repeat.")] = None,
     out: Annotated[Path, typer.Option("--out", help="The run directory.")] = ...,  # type: ignore[assignment]
-    recipe: Annotated[str, typer.Option("--recipe", help="mae, decision_mim, or a YAML file.")] = "mae",
+    recipe: Annotated[str, typer.Option("--recipe", help="mae, decision_mim, multiscale, or a YAML file.")] = "mae",
     budget: Annotated[str | None, typer.Option("--budget", help="Wall time, e.g. 30m, 2h or 90s.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Optimiser steps.")] = None,
     probe_image: Annotated[
@@ -41,7 +41,7 @@ def pretrain(
             resume=resume,
             voxel_size=voxel_size_of(voxel_size),
         )
-    show({"run": str(run.path), **{k: v for k, v in run.card["best"].items() if k != "calibration"}}, json)
+    show({"run": str(run.path), **_best(run.card, json)}, json)
 
 
 def train(
@@ -75,4 +75,11 @@ def train(
             resume=resume,
             voxel_size=voxel_size_of(voxel_size),
         )
-    show({"run": str(run.path), **{k: v for k, v in run.card["best"].items() if k != "calibration"}}, json)
+    show({"run": str(run.path), **_best(run.card, json)}, json)
+
+
+def _best(card: dict[str, Any], json: bool) -> dict[str, Any]:
+    """What is shown of a finished run: its best validation."""
+    # 1.0000 beside an F1 would be read as perfect
+    score = "score" if json else "score (lower is better)"
+    return {score if k == "score" else k: v for k, v in card["best"].items() if k != "calibration"}

@@ -9,8 +9,10 @@ import typer
 
 from neuropil.cli.options import Json, Units, VoxelSize, show, voxel_size_of
 
+Volume = Annotated[str, typer.Argument(help="file.h5:dataset, x.zarr, a.tif, a folder of sections; or a tree.swc.")]
 
-def info(volume: str, voxel_size: VoxelSize = None, units: Units = None, json: Json = False) -> None:
+
+def info(volume: Volume, voxel_size: VoxelSize = None, units: Units = None, json: Json = False) -> None:
     """Describe a volume: shape, axes, type, voxel size, kind, values; for labels, their objects; or an SWC tree."""
     from neuropil import api
 
@@ -18,8 +20,8 @@ def info(volume: str, voxel_size: VoxelSize = None, units: Units = None, json: J
 
 
 def evaluate(
-    pred: str,
-    truth: Annotated[str | None, typer.Argument(help="True labels.")] = None,
+    pred: Annotated[str, typer.Argument(help="Labels to score, or what --task says.")],
+    truth: Annotated[str | None, typer.Argument(help="The truth of the same kind.")] = None,
     skeletons: Annotated[
         Path | None, typer.Option("--skeletons", help="True skeletons (.swc, folder, .npz graph): run length.")
     ] = None,
@@ -43,8 +45,8 @@ def evaluate(
 ) -> None:
     """Score a segmentation: VOI, ARAND, CREMI score and counts against true labels; run length on true skeletons.
 
-    With --task trees, a traced SWC tree against a true one; with morphology, the shape of one tree; with masks, overlap
-    and topology of thin structures.
+    With --task mitochondria (or other objects): F1, PQ and AP; with semantic, Dice and IoU; with masks, overlap and
+    topology of thin structures; with trees, an SWC tree against a true one; with morphology, the shape of one.
     """
     from neuropil import api
 
@@ -68,10 +70,10 @@ def evaluate(
 def report(
     runs: Annotated[list[Path] | None, typer.Argument(help="Run directories.")] = None,
     out: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("report.html"),
-    image: Annotated[str | None, typer.Option("--image")] = None,
-    segmentation: Annotated[str | None, typer.Option("--segmentation")] = None,
-    truth: Annotated[str | None, typer.Option("--truth")] = None,
-    affinities: Annotated[str | None, typer.Option("--affinities")] = None,
+    image: Annotated[str | None, typer.Option("--image", help="Grey values to draw on.")] = None,
+    segmentation: Annotated[str | None, typer.Option("--segmentation", help="Labels to show.")] = None,
+    truth: Annotated[str | None, typer.Option("--truth", help="True labels: mistakes are found.")] = None,
+    affinities: Annotated[str | None, typer.Option("--affinities", help="Affinities, or another prediction.")] = None,
     voxel_size: VoxelSize = None,
     json: Json = False,
 ) -> None:

@@ -10,7 +10,6 @@ import typer
 from neuropil.cli.options import (
     Json,
     Overwrite,
-    Set,
     VoxelSize,
     block_of,
     hint,
@@ -20,10 +19,12 @@ from neuropil.cli.options import (
     voxel_size_of,
 )
 
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting, e.g. predict.tta=flips.")]
+
 
 def predict(
-    run: Path,
-    volume: str,
+    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    volume: Annotated[str, typer.Argument(help="The image: file.h5:dataset, x.zarr, a.tif, a folder of sections.")],
     out: Annotated[Path, typer.Option("--out", help="OME-Zarr to write.")],
     voxel_size: VoxelSize = None,
     set_: Set = None,
@@ -52,15 +53,22 @@ def segment(
     set_: Set = None,
     overwrite: Overwrite = False,
     report: Annotated[Path | None, typer.Option("--report", help="Also write a report page.")] = None,
-    threshold: Annotated[float | None, typer.Option("--threshold", help="Merge contacts of at least this.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", help="Of neurons: merge contacts of at least this.")
+    ] = None,
     from_graph: Annotated[
-        str | None, typer.Option("--from-graph", metavar="OUT", help="Cut the graph of a segmentation in blocks again.")
+        str | None,
+        typer.Option("--from-graph", metavar="OUT", help="A segmentation in blocks: cut it at another --threshold."),
     ] = None,
     block: Annotated[str | None, typer.Option("--block", metavar="Z,Y,X", help="Voxels of a block.")] = None,
     memory: Annotated[str | None, typer.Option("--memory", help="What all workers may use, e.g. 4GB.")] = None,
     workers: Annotated[int | None, typer.Option("--workers", help="Processes that share the work.")] = None,
-    dask: Annotated[str | None, typer.Option("--dask", help="local, tcp://HOST:PORT, or slurm:OPTIONS.")] = None,
-    shard: Annotated[str | None, typer.Option("--shard", metavar="I/N", help="Do this share of the tasks.")] = None,
+    dask: Annotated[
+        str | None, typer.Option("--dask", help="local, tcp://HOST:PORT, or slurm:OPTIONS (also lsf, pbs, sge).")
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option("--shard", metavar="I/N", help="Do this share of the tasks, 1/N to N/N.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Segment a volume into neurons or what else a run has learned, with the run or from its prediction.
@@ -69,7 +77,7 @@ def segment(
     """
     from neuropil import api
 
-    with hint(kept(out, overwrite)):
+    with hint(f"{kept(out, overwrite)}; work in blocks goes on where it was"):
         labels = api.segment(
             source,
             volume,

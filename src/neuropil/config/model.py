@@ -62,6 +62,10 @@ class ViTConfig(Settings):
         return self
 
 
+#: Along z a voxel of a flat network is this many times larger than in the plane: too far for any kernel or distance.
+_APART = 1000.0
+
+
 class ModelConfig(Settings):
     """The network."""
 
@@ -83,3 +87,8 @@ class ModelConfig(Settings):
     offsets: tuple[Offset, ...] | None = Field(
         None, description="affinity steps; chosen from the voxel size when empty"
     )
+
+    def seen(self, voxel_size: tuple[float, float, float]) -> tuple[float, float, float]:
+        """The voxel size (nm, z, y, x) to plan network and targets for: if flat, sections are far apart."""
+        _, y, x = voxel_size
+        return (_APART * max(y, x), y, x) if self.flat else voxel_size

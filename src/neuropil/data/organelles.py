@@ -66,7 +66,9 @@ class OrganelleTargets:
     def of(cls, config: Config, voxel_size: Float3, offsets: Offsets) -> OrganelleTargets:
         """As the settings say, at a voxel size (nm)."""
         settings = config.organelles
-        return cls(voxel_size, settings.sigma_nm, settings.sigma_nm * settings.reach, offsets)
+        # of a single section nothing is known before and behind: there, distances and contours are those in the plane
+        size = config.model.seen(voxel_size)
+        return cls(size, settings.sigma_nm, settings.sigma_nm * settings.reach, offsets)
 
     @property
     def context(self) -> Halo:

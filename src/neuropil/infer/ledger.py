@@ -19,7 +19,6 @@ import contextlib
 import hashlib
 import json
 import os
-import socket
 import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from neuropil.errors import NeuropilError, VolumeError
-from neuropil.infer.locks import runs_here
+from neuropil.infer.locks import runs_here, this_process
 from neuropil.io.base import file_errors, replace_when_whole
 
 _DONE, _FAILED, _RUNNING = "done", "failed", "running"
@@ -80,8 +79,7 @@ class Ledger:
     def begin(self, stage: str, number: int) -> None:
         """Say that this process is at a task; whatever was recorded of it no longer holds."""
         self._file(_DONE, stage, number).unlink(missing_ok=True)
-        who = {"host": socket.gethostname(), "pid": os.getpid()}
-        write_whole(self._file(_RUNNING, stage, number), _text(who), sync=False)
+        write_whole(self._file(_RUNNING, stage, number), _text(this_process()), sync=False)
 
     def finish(self, stage: str, number: int, outputs: Iterable[str], facts: Mapping[str, Any]) -> None:
         """Record a task as done: the last thing that is written of it."""

@@ -63,7 +63,7 @@ def claimed(folder: Path, name: str, excludes: Callable[[str], bool], stale_s: f
                     "one run at a time",
                     "wait for it, or end it; `neuropil status` shows how far it is",
                 )
-        path.write_text(json.dumps(_self()))
+        path.write_text(json.dumps(this_process()))
     stop = threading.Event()
     thread = threading.Thread(target=_touch, args=(path, stop, stale_s / _TOUCHES), daemon=True)
     thread.start()
@@ -104,7 +104,8 @@ def runs_here(who: Mapping[str, Any]) -> bool | None:
         return True
 
 
-def _self() -> dict[str, Any]:
+def this_process() -> dict[str, Any]:
+    """What tells this process from all others; `runs_here` reads it."""
     return {"host": socket.gethostname(), "pid": os.getpid(), "born": psutil.Process().create_time()}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ from neuropil.volume import Volume
 if TYPE_CHECKING:
     from neuropil.training.checkpoint import Run
 
+#: Of a prediction that is no affinities.
+_CHANNELS = 3
 _GIB = {"MB": 1e6 / 2**30, "GB": 1e9 / 2**30, "TB": 1e12 / 2**30, "MIB": 2**-10, "GIB": 1.0, "TIB": 2.0**10}
 
 
@@ -74,6 +77,7 @@ def in_blocks(like: Volume, offsets: Offsets, config: Config, out: Any, *, asked
     if config.task == "neurons" and local and out is not None:
         return asked or begun or whole_bytes(like.box, len(offsets)) > config.jobs.memory_gb * 2**30
     if not asked and not begun:
+        _note_memory(like, offsets, config)
         return False
     if out is None:
         raise ConfigError("work in blocks without an output", "--out", "give the name of a .zarr to write")
@@ -81,7 +85,9 @@ def in_blocks(like: Volume, offsets: Offsets, config: Config, out: Any, *, asked
     raise ConfigError(
         f"{method} in blocks",
         "agglomeration of fragments by ascent",
-        "leave out --block, --workers, --dask and --shard: its answer at a voxel depends on all of the volume",
+        "leave out --block, --workers, --dask and --shard: its answer at a voxel depends on all of the volume"
+        if asked
+        else f"give another --out: '{folder_of(out)}' holds work in blocks of another kind",
     )
 
 
@@ -129,17 +135,35 @@ def from_graph(
     if not (folder / "done/graph/0.json").exists():
         raise IncompleteError(f"'{folder}' has no graph yet", "a finished segmentation", "run its command again")
     what = known["what"]
-    before = parse_config({"segment": what["segment"]})
-    config = override(before, words)
-    same = {"threshold": None, "min_size": 0}
-    if config.segment.model_copy(update=same) != before.segment.model_copy(update=same):
-        raise ConfigError("other settings than those of the graph", "segment.threshold and segment.min_size")
+    config = _cut_differently(parse_config({"segment": what["segment"]}), words)
     z, y, x = what["block"]
+    if config.jobs.block not in (None, (z, y, x)):
+        raise ConfigError(f"blocks of {config.jobs.block} for a graph of blocks of {(z, y, x)}", "no --block")
     segment, plan = config.segment, {"graph": known["key"], "segment": config.segment.model_dump(mode="json")}
     offsets = as_offsets(what["offsets"])
     like = open_level(folder / PIECES)
     job = Job(Path(out), like, offsets, segment, (z, y, x), key_of(plan), graph_of=folder)
     return job, {**plan, "block": [z, y, x]}, config
+
+
+def _cut_differently(before: Config, words: Sequence[str]) -> Config:
+    """The settings of a graph under words that may change its cut, and who makes it."""
+    config = override(before, words)
+    cut = {key: getattr(before.segment, key) for key in ("threshold", "min_size")}
+    if config.model_copy(update={"segment": config.segment.model_copy(update=cut), "jobs": before.jobs}) != before:
+        raise ConfigError("other settings than those of the graph", "segment.threshold, segment.min_size and jobs.")
+    return config
+
+
+def _note_memory(like: Volume, offsets: Offsets, config: Config) -> None:
+    """Say it aloud that more memory will be needed than may be, where there is no way around."""
+    need = whole_bytes(like.box, len(offsets) or _CHANNELS) / 2**30
+    if need > config.jobs.memory_gb:
+        print(
+            f"note: this is segmented as a whole and takes about {need:.3g} GiB of memory, more than "
+            f"jobs.memory_gb = {config.jobs.memory_gb:.3g}: a part such as 'x.h5:raw[0:100]' takes less",
+            file=sys.stderr,
+        )
 
 
 def _job(

@@ -25,10 +25,12 @@ import numpy as np
 
 from neuropil.affinities import Offsets
 from neuropil.config import SegmentConfig
+from neuropil.errors import VolumeError
 from neuropil.geometry import Block, Box, Int3
 from neuropil.infer.ledger import Ledger
 from neuropil.io.pyramid import level_factors
 from neuropil.post.blocks import Cutting, cutting
+from neuropil.urls import split_url
 from neuropil.volume import Volume
 
 AFFINITIES, PIECES, LABELS = "affinities.zarr", "pieces.zarr", "labels.zarr"
@@ -170,6 +172,15 @@ def folder_of(out: str | os.PathLike[str]) -> Path:
     return path if path.suffix == ".blocks" else path.with_suffix(".blocks")
 
 
+def _place(name: str) -> str:
+    """The name of a volume, the same from whatever folder its file was named."""
+    try:
+        split_url(name)
+    except VolumeError:
+        return name  # of no file: it is in memory, or on a server
+    return os.path.abspath(name)
+
+
 def identity(volume: Volume) -> dict[str, Any]:
     """What tells a volume from another: its name, grid and type, and the bytes at its two ends and its middle."""
     import hashlib
@@ -180,7 +191,7 @@ def identity(volume: Volume) -> dict[str, Any]:
         probe = Box((z, y, x), (z + 8, y + 8, x + 8), box.voxel_size).intersected(box)
         state.update(np.ascontiguousarray(volume.read(probe)).tobytes())
     return {
-        "name": volume.name,
+        "name": _place(volume.name),
         "shape": list(volume.shape),
         "dtype": str(volume.dtype),
         "voxel_size": list(volume.voxel_size),

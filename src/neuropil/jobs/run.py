@@ -41,7 +41,7 @@ _REST = 0.35
 
 @dataclass(frozen=True)
 class Shard:
-    """One of several runs that share the tasks of one job: number `index` of `count`, from 0."""
+    """One of several runs that share the tasks of one job: number `index` of `count`, from 0 (as text, from 1)."""
 
     index: int
     count: int
@@ -56,14 +56,14 @@ class Shard:
             If it is none.
         """
         first, _, second = text.partition("/")
-        if not (first.isdecimal() and second.isdecimal() and int(first) < int(second)):
-            raise ConfigError(f"--shard {text}", "i/n with 0 <= i < n, for example 0/8")
-        return cls(int(first), int(second))
+        if not (first.isdecimal() and second.isdecimal() and 1 <= int(first) <= int(second)):
+            raise ConfigError(f"--shard {text}", "i/n with 1 <= i <= n, for example 1/8 to 8/8")
+        return cls(int(first) - 1, int(second))
 
     @property
     def name(self) -> str:
         """Of its lock."""
-        return f"shard-{self.index}-of-{self.count}"
+        return f"shard-{self.index + 1}-of-{self.count}"
 
 
 def run_job(
@@ -104,16 +104,19 @@ def run_job(
     with claimed(locks, name, partial(_excludes, name), config.stale_s):
         try:
             with guarded(locks):
-                expected = _begun(job, plan, overwrite=overwrite)
+                _require_same(job, plan, overwrite=overwrite)
+            with open_runner(config.workers, config.dask, config.attempts) as runner:
+                _require_sendable(job, runner)
+                with guarded(locks):
+                    expected = _begun(job, plan, overwrite=overwrite)
+                if expected is not None:
+                    _say(f"forecast: {expected}")
+                for stage in job.stages():
+                    _run_stage(job, stage, runner, shard, config, expected)
         finally:
-            if not (job.folder / "plan.json").exists():
+            alone = set(living(locks, config.stale_s)) <= {name}
+            if alone and not (job.folder / "plan.json").exists():
                 shutil.rmtree(job.folder, ignore_errors=True)  # refused before anything was begun
-        if expected is not None:
-            _say(f"forecast: {expected}")
-        with open_runner(config.workers, config.dask, config.attempts) as runner:
-            _require_sendable(job, runner)
-            for stage in job.stages():
-                _run_stage(job, stage, runner, shard, config, expected)
         _close(job, attrs)
     return open_volume(os.fspath(job.out))
 
@@ -125,14 +128,14 @@ def _excludes(mine: str, other: str) -> bool:
     return mine == other or "run" in (mine, other) or mine.rpartition("-")[2] != other.rpartition("-")[2]
 
 
-def _begun(job: Job, plan: Mapping[str, Any], *, overwrite: bool) -> Forecast | None:
-    """Make sure that the folder holds this job, begun; a new one is forecast."""
+def _require_same(job: Job, plan: Mapping[str, Any], *, overwrite: bool) -> bool:
+    """Whether the folder holds this job, begun; other work there is refused, unless it may be replaced."""
     known = read_plan(job.folder)
     whole = job.out.exists() and not (job.folder / LABELS).exists()
     if known is not None and known["key"] == job.key and not (overwrite and whole):
         if not whole:
             require_replaceable(job.out, overwrite=overwrite)
-        return None
+        return True
     if known is not None and known["key"] != job.key and not overwrite:
         raise ConfigError(
             f"'{job.folder}' was begun with {_difference(known['what'], plan)}",
@@ -141,6 +144,13 @@ def _begun(job: Job, plan: Mapping[str, Any], *, overwrite: bool) -> Forecast | 
             f"neuropil segment --from-graph {job.out} --threshold T --out NEW.zarr",
         )
     require_replaceable(job.out, overwrite=overwrite)
+    return False
+
+
+def _begun(job: Job, plan: Mapping[str, Any], *, overwrite: bool) -> Forecast | None:
+    """Make sure that the folder holds this job, begun; a new one is forecast."""
+    if _require_same(job, plan, overwrite=overwrite):
+        return None
     for path in job.folder.iterdir():
         if path.name != _LOCKS:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -336,7 +346,8 @@ def state_of(out: str | os.PathLike[str]) -> dict[str, Any]:
     folder = folder_of(out)
     plan = read_plan(folder)
     if plan is None:
-        raise VolumeError(f"'{folder}' holds no work in blocks", "an output of `neuropil segment` in blocks")
+        made = f"'{out}' was not made in blocks" if Path(out).is_dir() else f"'{folder}' holds no work in blocks"
+        raise VolumeError(made, "an output of `neuropil segment` in blocks")
     ledger = Ledger(folder, plan["key"])
     stages = [ledger.state(name, count) for name, count in plan["stages"]]
     return {"folder": str(folder), "stages": stages, "missing": sum(s["tasks"] - s["done"] for s in stages)}

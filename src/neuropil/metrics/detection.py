@@ -22,6 +22,7 @@ Wei et al., MICCAI 2020 (MitoEM, AP-75); Franco-Barranco et al., IEEE TMI 42 (20
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -134,9 +135,9 @@ def detection_scores(
         found |= {f"{name}{suffix}": value for name, value in zip(_AP, values, strict=True)}
     edges = np.array([0.0, *size_edges_voxels, np.inf])
     found |= by_category(pairs, matched[0.75], (pairs.truth_voxels, pairs.pred_voxels), edges, SIZES)
-    for group, low, high in zip(SIZES, edges, edges[1:], strict=False):
+    for group, limits in zip(SIZES, itertools.pairwise(edges), strict=True):
         if f"num_truth_{group}" in found:
-            found[f"ap_75_{group}"] = average_precision(pairs, ranked, 0.75, bins=np.array([low, high]))
+            found[f"ap_75_{group}"] = average_precision(pairs, ranked, 0.75, bins=np.array(limits))
     return found | {"num_truth": true, "num_pred": predicted}
 
 

@@ -13,6 +13,7 @@ from skimage.morphology import skeletonize
 
 from neuropil.errors import GeometryError, InputError
 from neuropil.geometry import Float3, Int3
+from neuropil.metrics.tree import harmonic
 
 Mask = NDArray[np.bool_]
 
@@ -74,9 +75,7 @@ def cldice(truth_ZYX: Mask, pred_ZYX: Mask) -> dict[str, float]:
     recall, precision = (
         float(other[skeleton].mean()) for skeleton, other in zip(skeletons, (pred_ZYX, truth_ZYX), strict=True)
     )
-    total = precision + recall
-    both = 2 * precision * recall / total if total else 0.0
-    return {"skeleton_precision": precision, "skeleton_recall": recall, "cldice": both}
+    return {"skeleton_precision": precision, "skeleton_recall": recall, "cldice": harmonic(precision, recall)}
 
 
 def betti_numbers(mask_ZYX: Mask) -> Int3:

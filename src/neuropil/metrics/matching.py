@@ -93,8 +93,6 @@ def overlaps(table: Contingency) -> Overlaps:
 def match(pairs: Overlaps, threshold: float) -> Matching:
     """The largest one-to-one matching of pairs with IoU ≥ `threshold`; among those, the one of largest total IoU.
 
-    Only pairs with a rival are looked at: they fall into small connected pieces, each an assignment problem.
-
     Raises
     ------
     ConfigError
@@ -103,32 +101,50 @@ def match(pairs: Overlaps, threshold: float) -> Matching:
     if not 0 < threshold <= 1:
         raise ConfigError(f"an IoU threshold of {threshold}", "more than 0, at most 1")
     good = np.flatnonzero(pairs.iou >= threshold)
-    row, column = pairs.row[good], pairs.column[good]
-    rivals = (np.bincount(row)[row] > 1) | (np.bincount(column)[column] > 1) if len(good) else np.zeros(0, np.bool_)
-    contested = good[rivals]
-    chosen = np.concatenate([good[~rivals], *(_assigned(pairs, piece) for piece in _pieces(pairs, contested))])
-    chosen.sort()
+    chosen = good[one_to_one(pairs.row[good], pairs.column[good], pairs.iou[good])]
     return Matching(pairs.row[chosen], pairs.column[chosen], pairs.iou[chosen])
 
 
-def _pieces(pairs: Overlaps, contested: Counts) -> list[Counts]:
+def one_to_one(row: Counts, column: Counts, gain: Floats) -> Counts:
+    """The pairs of the largest one-to-one matching; among those matchings, the one of largest total gain.
+
+    Only pairs with a rival are looked at: they fall into small connected pieces, each an assignment problem.
+
+    Parameters
+    ----------
+    row, column, gain
+        (K,) the two things that each pair joins, and what it is worth, in [0, 1].
+
+    Returns
+    -------
+    array
+        (M,) int64 numbers of the chosen pairs, rising.
+    """
+    if not len(row):
+        return np.empty(0, np.int64)
+    rivals = (np.bincount(row)[row] > 1) | (np.bincount(column)[column] > 1)
+    contested = _pieces(row, column, np.flatnonzero(rivals))
+    return np.sort(np.concatenate([np.flatnonzero(~rivals), *(_assigned(row, column, gain, p) for p in contested)]))
+
+
+def _pieces(row: Counts, column: Counts, contested: Counts) -> list[Counts]:
     """The contested pairs by connected piece."""
     if not len(contested):
         return []
-    row = np.unique(pairs.row[contested], return_inverse=True)[1]
-    column = np.unique(pairs.column[contested], return_inverse=True)[1] + row.max() + 1
-    size = int(column.max()) + 1
-    piece = connected_components(coo_array((np.ones(len(row)), (row, column)), (size, size)), directed=False)[1][row]
+    one = np.unique(row[contested], return_inverse=True)[1]
+    other = np.unique(column[contested], return_inverse=True)[1] + one.max() + 1
+    size = int(other.max()) + 1
+    piece = connected_components(coo_array((np.ones(len(one)), (one, other)), (size, size)), directed=False)[1][one]
     order = np.argsort(piece, kind="stable")
     return np.split(contested[order], np.flatnonzero(np.diff(piece[order])) + 1)
 
 
-def _assigned(pairs: Overlaps, piece: Counts) -> Counts:
+def _assigned(row: Counts, column: Counts, gain: Floats, piece: Counts) -> Counts:
     """The pairs chosen in one piece."""
-    rows, row = np.unique(pairs.row[piece], return_inverse=True)
-    columns, column = np.unique(pairs.column[piece], return_inverse=True)
-    # one more pair outweighs any gain in IoU
-    weight = pairs.iou[piece] + min(len(rows), len(columns)) + 1
+    rows, row = np.unique(row[piece], return_inverse=True)
+    columns, column = np.unique(column[piece], return_inverse=True)
+    # one more pair outweighs any gain
+    weight = gain[piece] + min(len(rows), len(columns)) + 1
     if len(rows) * len(columns) <= _DENSE_CELLS:
         dense, which = np.zeros((len(rows), len(columns))), np.full((len(rows), len(columns)), -1)
         dense[row, column], which[row, column] = weight, piece

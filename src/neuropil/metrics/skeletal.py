@@ -196,7 +196,7 @@ class _Nodes:
         self.owner = np.repeat(np.arange(self.count), sizes)
         self.segment = np.concatenate([np.empty(0, np.uint64), *(np.asarray(s, np.uint64) for s in node_segments)])
         edges = np.concatenate(
-            [np.empty((0, 2), np.int64), *(s.edges + b for s, b in zip(skeletons, starts, strict=False))]
+            [np.empty((0, 2), np.int64), *(s.edges + b for s, b in zip(skeletons, starts[:-1], strict=True))]
         )
         length = np.concatenate([np.empty(0), *(s.edge_lengths_nm() for s in skeletons)])
         inside = (self.segment[edges] != np.uint64(OUTSIDE)).all(axis=1)

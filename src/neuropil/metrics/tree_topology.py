@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components, dijkstra
+from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
 
+from neuropil.metrics.matching import one_to_one
 from neuropil.metrics.tree import harmonic
 from neuropil.metrics.tree_pair import Floats, Ints, TreePair
 from neuropil.metrics.tree_paths import Paths, Runs, critical, runs
@@ -118,33 +117,8 @@ def matched_points(true: Floats, traced: Floats, tolerance: float) -> Ints:
 
     Work is done in groups of points that are linked by nearness, so it grows with the crowding, not with the number.
     """
-    row, column, distance = _near_pairs(true, traced, tolerance)
-    if not len(row):
-        return np.empty((0, 2), np.int64)
-    size = len(true) + len(traced)
-    graph = coo_matrix((np.ones(len(row)), (row, column + len(true))), shape=(size, size))
-    group = connected_components(graph, directed=False)[1][row]
-    order = np.argsort(group, kind="stable")
-    parts = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
-    return np.concatenate([_assigned(row[p], column[p], distance[p], tolerance) for p in parts])
-
-
-def _near_pairs(true: Floats, traced: Floats, tolerance: float) -> tuple[Ints, Ints, Floats]:
-    lists = cKDTree(true).query_ball_tree(cKDTree(traced), tolerance)
-    row = np.repeat(np.arange(len(true)), [len(one) for one in lists])
-    column = np.array([j for one in lists for j in one], np.int64)
-    distance = np.linalg.norm(true[row] - traced[column], axis=1)
-    close = distance < tolerance
-    return row[close], column[close], distance[close]
-
-
-def _assigned(row: Ints, column: Ints, distance: Floats, tolerance: float) -> NDArray[np.int64]:
-    rows, i = np.unique(row, return_inverse=True)
-    columns, j = np.unique(column, return_inverse=True)
-    # one more pair is worth more than all distances together
-    gain = tolerance * (min(len(rows), len(columns)) + 1)
-    cost = np.zeros((len(rows), len(columns)))
-    cost[i, j] = distance - gain
-    a, b = linear_sum_assignment(cost)
-    kept = cost[a, b] < 0
-    return np.stack([rows[a[kept]], columns[b[kept]]], axis=1)
+    pairs = cKDTree(true).sparse_distance_matrix(cKDTree(traced), tolerance, output_type="ndarray")
+    pairs = pairs[pairs["v"] < tolerance]
+    row, column = pairs["i"].astype(np.int64), pairs["j"].astype(np.int64)
+    chosen = one_to_one(row, column, 1 - pairs["v"] / tolerance)
+    return np.stack([row[chosen], column[chosen]], axis=1)

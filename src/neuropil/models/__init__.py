@@ -31,10 +31,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-#: Along z a voxel of a flat network is this many times larger than in the plane: too far for any kernel or pooling.
-_APART = 1000.0
-
-
 def build_model(config: ModelConfig, voxel_size: Float3, outputs: int) -> nn.Module:
     """The network that a configuration names, with fresh weights.
 
@@ -50,7 +46,7 @@ def build_model(config: ModelConfig, voxel_size: Float3, outputs: int) -> nn.Mod
     ConfigError
         If `config.name` is no known network, or its settings do not fit together.
     """
-    model: nn.Module = NETWORKS.resolve(config.name)(config, _seen(config, voxel_size), outputs)
+    model: nn.Module = NETWORKS.resolve(config.name)(config, config.seen(voxel_size), outputs)
     return model
 
 
@@ -67,7 +63,7 @@ def build_encoder(config: ModelConfig, voxel_size: Float3) -> nn.Module:
     ConfigError
         If there is no such encoder, or its settings do not fit together.
     """
-    encoder: nn.Module = ENCODERS.resolve(config.encoder or config.name)(config, _seen(config, voxel_size))
+    encoder: nn.Module = ENCODERS.resolve(config.encoder or config.name)(config, config.seen(voxel_size))
     return encoder
 
 
@@ -77,9 +73,3 @@ def network_stride(config: ModelConfig, voxel_size: Float3) -> Int3:
     with torch.device("meta"):
         z, y, x = build_model(config, voxel_size, 1).stride  # type: ignore[misc]
     return int(z), int(y), int(x)
-
-
-def _seen(config: ModelConfig, voxel_size: Float3) -> Float3:
-    """The voxel size that a network is planned for."""
-    _, y, x = voxel_size
-    return (_APART * max(y, x), y, x) if config.flat else voxel_size

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from neuropil.config import InflateConfig, ViTConfig
-from neuropil.errors import ConfigError, RunError
+from neuropil.errors import ConfigError, RunError, listed
 from neuropil.geometry import Float3, Int3
 from neuropil.models.checkpoints2d import ViT2d
 from neuropil.models.vit_inflated import InflatedViT
@@ -64,8 +64,8 @@ class InflateReport:
         told += [f"  {name}: {what}" for name, what in (*self.changed.items(), *self.new.items())]
         for why in dict.fromkeys(self.dropped.values()):
             names = [name for name, reason in self.dropped.items() if reason == why]
-            told.append(f"  dropped, {why}: {_some(names)}")
-        return told + ([f"  missing: {_some(list(self.missing))}"] if self.missing else [])
+            told.append(f"  dropped, {why}: {listed(names)}")
+        return told + ([f"  missing: {listed(self.missing)}"] if self.missing else [])
 
     def summary(self) -> dict[str, Any]:
         """The account for run.json, every name of it."""
@@ -137,20 +137,19 @@ def inflate(source: ViT2d, target: ViTConfig, config: InflateConfig) -> tuple[di
     Raises
     ------
     ConfigError
-        If `target` has no patch.
+        If `target` has no patch, or reads the weights in another way than the source: other heads or positions.
     RunError
         If less than `config.floor` of the encoder's weights come from the source.
     """
     if target.patch is None:
         raise ConfigError("model.vit.patch is empty", "voxels of a patch, z, y, x")
+    _check_meaning(source, target)
     encoder = InflatedViT(target, (1.0, 1.0, 1.0))
     own = encoder.state_dict()
     made, changed = _embedded(source, target.patch, config)
     changed |= source.supplied
-    if "pos_embed" in source.tensors and "pos_embed" in own:
-        made["pos_embed"] = source.tensors["pos_embed"]
     new = {"depth_embed": f"{tuple(own['depth_embed'].shape)}, zeros: depth changes nothing at first"}
-    candidates = {**{n: t for n, t in source.tensors.items() if n not in _EMBEDDING}, **made}
+    candidates = {**source.tensors, **made}
     fitting = {n for n, t in candidates.items() if n in own and own[n].shape == t.shape}
     wanted = [n for n in own if n not in new]
     weights = sum(own[n].numel() for n in wanted)
@@ -166,15 +165,22 @@ def inflate(source: ViT2d, target: ViTConfig, config: InflateConfig) -> tuple[di
     if report.share < config.floor or not fitting:
         raise RunError(
             f"'{source.path}' holds {report.share:.1%} of the encoder that was asked for; "
-            f"missing or of another shape: {_some(list(report.missing))}",
+            f"missing or of another shape: {listed(report.missing)}",
             f"at least {config.floor:.0%} (inflate.floor)",
             "leave the sizes under model.vit. to the file",
         )
     return {**own, **{n: candidates[n] for n in fitting}}, report
 
 
-#: Names of the source that are not taken by name.
-_EMBEDDING = ("patch_embed.proj.weight", "patch_embed.proj.bias", "pos_embed")
+def _check_meaning(source: ViT2d, target: ViTConfig) -> None:
+    """Raise a ConfigError where the weights would fit in shape and mean something else."""
+    positions = "rope" if source.shape.grid is None else "table"
+    for name, asked, own, fix in (
+        ("heads", target.heads, source.shape.heads, "if the file's are misread, say it: --set inflate.heads=N"),
+        ("inflated.positions", target.inflated.positions, positions, ""),
+    ):
+        if asked != own:
+            raise ConfigError(f"model.vit.{name} = {asked} for '{source.path}'", f"{own}, as the file was trained", fix)
 
 
 def _embedded(source: ViT2d, patch: Int3, config: InflateConfig) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -291,7 +297,3 @@ def inflate_convnext(
         told[weight] += ", colours folded into one grey value"
         told[bias] = "normalisation of colours folded in"
     return made, told
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -112,3 +115,36 @@ class Up(nn.Module):
 
     def forward(self, x_BCZYX: Tensor) -> Tensor:
         return unfold(self.proj(x_BCZYX), self.factor)
+
+
+class Climbing(nn.Module):
+    """A network whose way up ends in a head; it has these, of each level, coarsest first.
+
+    Attributes
+    ----------
+    ups, merges, decoders
+        From the level below, after what joins there, and what follows.
+    head
+        Voxels of the finest level → outputs.
+    """
+
+    ups: nn.ModuleList
+    merges: nn.ModuleList
+    decoders: nn.ModuleList
+    head: nn.Module
+
+    def climb(self, y_BCZYX: Tensor, skips: list[list[Tensor]]) -> Iterator[Tensor]:
+        """The way up from the coarsest features: the map of each level, coarsest first.
+
+        `skips` holds what joins each level, finest first, and is used up; without any, nothing joins.
+        """
+        y = y_BCZYX
+        for up, merge, decoder in zip(self.ups, self.merges, self.decoders, strict=True):
+            y = decoder(torch.relu(merge(sum(skips.pop() if skips else [], start=up(y)))))
+            yield y
+
+    def answer(self, y_BCZYX: Tensor, skips: list[list[Tensor]]) -> Tensor:
+        """Logits, from the coarsest features; of the maps on the way only the last is held."""
+        (y,) = deque(self.climb(y_BCZYX, skips), maxlen=1)
+        out: Tensor = self.head(y)
+        return out

@@ -6,16 +6,14 @@ arithmetic below full resolution: one thin convolution and one thin block run on
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from neuropil.config import ModelConfig
 from neuropil.errors import ConfigError
 from neuropil.geometry import Float3, Int3
-from neuropil.models.layers import Down, ResBlock, Up, conv, norm
+from neuropil.models.layers import Climbing, Down, ResBlock, Up, conv, norm
 from neuropil.models.levels import Level, plan_levels
 
 
@@ -67,7 +65,7 @@ class ResUNetEncoder(nn.Module):
             conv(1, channels[0], (first.kernel[0], 3, 3), norm_kind), norm(norm_kind, channels[0]), nn.ReLU()
         )
         self.downs, self.encoders = nn.ModuleList(), nn.ModuleList()
-        for upper, width, level in zip(channels, channels[1:], self.levels[1:], strict=False):
+        for upper, width, level in zip(channels[:-1], channels[1:], self.levels[1:], strict=True):
             self.downs.append(Down(upper, width, level.factor, norm_kind))
             self.encoders.append(_stack(width, (level.kernel, level.kernel), blocks, norm_kind))
 
@@ -99,7 +97,7 @@ class ResUNetEncoder(nn.Module):
         return {name for name, parameter in self.named_parameters() if parameter.ndim == 1}
 
 
-class ResUNet(ResUNetEncoder):
+class ResUNet(ResUNetEncoder, Climbing):
     """Image to logits: (B, 1, Z, Y, X) → (B, outputs, Z, Y, X); extents must be multiples of `stride`.
 
     Parameters
@@ -131,19 +129,7 @@ class ResUNet(ResUNetEncoder):
     def forward(self, x_BCZYX: Tensor) -> Tensor:
         skips = [[tensor] for tensor, _ in self.pyramid(x_BCZYX)]
         (y,) = skips.pop()
-        (y,) = deque(self.climb(y, skips), maxlen=1)
-        out: Tensor = self.head(y)
-        return out
-
-    def climb(self, y_BCZYX: Tensor, skips: list[list[Tensor]]) -> Iterator[Tensor]:
-        """The way up from the coarsest features: the map of each level, coarsest first.
-
-        `skips` holds what joins each level, finest first, and is used up; without any, nothing joins.
-        """
-        y = y_BCZYX
-        for up, merge, decoder in zip(self.ups, self.merges, self.decoders, strict=True):
-            y = decoder(torch.relu(merge(sum(skips.pop() if skips else [], start=up(y)))))
-            yield y
+        return self.answer(y, skips)
 
     def skip_names(self) -> set[str]:
         """Names of the state that only skips use: none, they are added as they are."""

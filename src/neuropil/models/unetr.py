@@ -8,16 +8,13 @@ concatenated; and fine detail comes from a few thin convolutions on the image it
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Iterator
 
-import torch
 from torch import Tensor, nn
 
 from neuropil.config import ModelConfig, ViTConfig
 from neuropil.errors import ConfigError
 from neuropil.geometry import Float3, Int3
-from neuropil.models.layers import Down, ResBlock, Up, conv, norm
+from neuropil.models.layers import Climbing, Down, ResBlock, Up, conv, norm
 from neuropil.models.levels import Level, plan_to
 from neuropil.models.vit3d import ViT3d
 from neuropil.registry import ENCODERS
@@ -54,7 +51,7 @@ def plan_taps(config: ViTConfig, levels: int) -> tuple[int, ...]:
     return config.taps
 
 
-class UNETR(nn.Module):
+class UNETR(Climbing):
     """Image to logits: (B, 1, Z, Y, X) → (B, outputs, Z, Y, X); extents must be multiples of `stride`.
 
     Parameters
@@ -144,19 +141,7 @@ class UNETR(nn.Module):
         skips[0].append(self.stem(x_BCZYX))
         if len(skips) > 1:
             skips[1].append(self.half_res(skips[0][-1]))
-        (y,) = deque(self.climb(y, skips), maxlen=1)
-        out: Tensor = self.head(y)
-        return out
-
-    def climb(self, y_BCZYX: Tensor, skips: list[list[Tensor]]) -> Iterator[Tensor]:
-        """The way up from the last tokens as a map: the map of each level, coarsest first.
-
-        `skips` holds what joins each level, finest first, and is used up; without any, nothing joins.
-        """
-        y = y_BCZYX
-        for up, merge, decoder in zip(self.ups, self.merges, self.decoders, strict=True):
-            y = decoder(torch.relu(merge(sum(skips.pop() if skips else [], start=up(y)))))
-            yield y
+        return self.answer(y, skips)
 
     def skip_names(self) -> set[str]:
         """Names of the state that only skips use: early tokens, and the convolutions on the image itself."""

@@ -22,7 +22,7 @@ from neuropil.errors import ConfigError
 from neuropil.geometry import Box, Float3, Int3
 from neuropil.post import ascent
 from neuropil.post.filters import biased
-from neuropil.post.fragments import as_bytes, halo, link_level, links, nearest_edges, shaped
+from neuropil.post.fragments import as_bytes, halo, join_rule, links, nearest_edges
 from neuropil.post.graph import Channel, RegionGraph, contacts, is_near
 
 Slabs: TypeAlias = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int32]]
@@ -123,8 +123,7 @@ def block_part(
     edges = nearest_edges(aff, cut.offsets)
     found = links(edges, volume.voxel_size, config.fragments, (z, y, x))
     pieces = np.empty(wide.shape, np.int32)
-    planes = 0 if shaped(volume.voxel_size, config.fragments).sectionwise else 1
-    rule = (planes, link_level(config.fragments))
+    rule = join_rule(volume.voxel_size, config.fragments)
     _close(found.code_ZYX)
     n = ascent.join_links(found.code_ZYX, found.core_ZYX, np.ascontiguousarray(edges[:, z, y, x]), rule, pieces)
     boxes = (write, *margin_boxes(cut, write, volume))

@@ -80,8 +80,7 @@ def label_fragments(
         return _flooded(edges_CZYX, voxel_size, config)
     found = links(edges_CZYX, voxel_size, config)
     labels = np.empty(found.code_ZYX.shape, np.int32)
-    planes = 0 if shaped(voxel_size, config).sectionwise else 1
-    n = ascent.join_links(found.code_ZYX, found.core_ZYX, edges_CZYX, (planes, link_level(config)), labels)
+    n = ascent.join_links(found.code_ZYX, found.core_ZYX, edges_CZYX, join_rule(voxel_size, config), labels)
     return labels, int(n)
 
 
@@ -104,7 +103,7 @@ def links(
     code = np.empty(core.shape, np.uint8)
     reach = 0 if shape.sectionwise else 1
     near = np.ascontiguousarray(edges_CZYX[:, z, y, x])
-    ascent.ascend(height, near, reach, link_level(config), level(config.background), code)
+    ascent.ascend(height, near, reach, _link_level(config), _level(config.background), code)
     within = tuple(slice(s.start - o.start, s.stop - o.start) for s, o in zip(wanted, (z, y, x), strict=True))
     return Links(np.ascontiguousarray(code[within]), np.ascontiguousarray(core[within]))
 
@@ -130,7 +129,7 @@ def shaped(voxel_size: Float3, config: FragmentsConfig) -> land.Landscape:
 def tissue(edges_CZYX: npt.NDArray[np.uint8], config: FragmentsConfig) -> npt.NDArray[np.bool_]:
     """Voxels of which at least one nearest edge reaches `config.background`; the others are background."""
     out = np.empty(edges_CZYX.shape[1:], np.bool_)
-    ascent.reaching(edges_CZYX, level(config.background), out)
+    ascent.reaching(edges_CZYX, _level(config.background), out)
     return out
 
 
@@ -171,14 +170,19 @@ def nearest_edges(aff_CZYX: npt.NDArray[Any], offsets: Sequence[Sequence[int]]) 
     return with_offsets(as_bytes(aff_CZYX, offsets), as_offsets(offsets), NEAREST).astype(np.uint8, copy=False)
 
 
-def level(share: float) -> int:
+def _level(share: float) -> int:
     """The least uint8 affinity that is at least `share`."""
     return int(np.ceil(share * 255 - 1e-9))
 
 
-def link_level(config: FragmentsConfig) -> int:
+def join_rule(voxel_size: Float3, config: FragmentsConfig) -> tuple[int, int]:
+    """What `ascent.join_links` asks of core voxels: whether they join across z, and by which edges at least."""
+    return 0 if shaped(voxel_size, config).sectionwise else 1, _link_level(config)
+
+
+def _link_level(config: FragmentsConfig) -> int:
     """No link reaches background: an edge that may carry a link keeps both its ends from being background."""
-    return max(level(config.link), level(config.background))
+    return max(_level(config.link), _level(config.background))
 
 
 def _flooded(

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from neuropil.errors import ConfigError
 from neuropil.geometry import Float3, Int3
+from neuropil.smoothing import smoothed
 
 UNIT = 256  #: height units a voxel of the finest axis
 SQUARE = 16  #: squared-distance units a squared voxel of the finest axis
@@ -150,9 +151,7 @@ def heights(
     np.rint(square, out=square)
     for axis, cut_off in ((2, wide_x), (1, wide_y), (0, wide_z)):
         if len(shape.taps[axis]) > 1:
-            work = np.empty_like(square)
-            (_smooth_planes, _smooth_rows, _smooth_line)[axis](square, shape.taps[axis], work)
-            square = work
+            square = smoothed(square, shape.taps[axis], axis, rounded_by=TAPS)
         square = np.ascontiguousarray(square[(*(slice(None),) * axis, cut_off.within)])
     height = np.full([n + 2 for n in square.shape], -np.inf, np.float32)
     _combine(square, np.ascontiguousarray(cut[z, y, x]), np.float32(shape.slope), height)
@@ -284,59 +283,6 @@ def _lower_planes(square, reach, weight, out):  # type: ignore[no-untyped-def]
             for other in range(max(0, z - reach), min(Z, z + reach + 1)):
                 step = np.float32(other - z)
                 _lower_row(square[other, y], step * step * weight, out[z, y])
-
-
-@numba.njit(cache=True, nogil=True)
-def _add_row(source, tap, out):  # type: ignore[no-untyped-def]
-    for x in range(out.size):
-        out[x] += source[x] * tap
-
-
-@numba.njit(cache=True, nogil=True)
-def _round_row(out):  # type: ignore[no-untyped-def]
-    for x in range(out.size):
-        out[x] = np.floor(out[x] * np.float32(1 / TAPS) + np.float32(0.5))
-
-
-@numba.njit(cache=True, nogil=True)
-def _smooth_line(values, taps, out):  # type: ignore[no-untyped-def]
-    """Weighted mean along x, rounded; beyond the array stands the value at its edge."""
-    Z, Y, X = values.shape
-    reach = taps.size // 2
-    padded = np.empty(X + 2 * reach, np.float32)
-    for z in range(Z):
-        for y in range(Y):
-            padded[:reach] = values[z, y, 0]
-            padded[reach : reach + X] = values[z, y]
-            padded[reach + X :] = values[z, y, X - 1]
-            out[z, y] = 0
-            for k in range(taps.size):
-                _add_row(padded[k : k + X], taps[k], out[z, y])
-            _round_row(out[z, y])
-
-
-@numba.njit(cache=True, nogil=True)
-def _smooth_rows(values, taps, out):  # type: ignore[no-untyped-def]
-    Z, Y, _ = values.shape
-    reach = taps.size // 2
-    for z in range(Z):
-        for y in range(Y):
-            out[z, y] = 0
-            for k in range(taps.size):
-                _add_row(values[z, min(max(y + k - reach, 0), Y - 1)], taps[k], out[z, y])
-            _round_row(out[z, y])
-
-
-@numba.njit(cache=True, nogil=True)
-def _smooth_planes(values, taps, out):  # type: ignore[no-untyped-def]
-    Z, Y, _ = values.shape
-    reach = taps.size // 2
-    for y in range(Y):
-        for z in range(Z):
-            out[z, y] = 0
-            for k in range(taps.size):
-                _add_row(values[min(max(z + k - reach, 0), Z - 1), y], taps[k], out[z, y])
-            _round_row(out[z, y])
 
 
 @numba.njit(cache=True, nogil=True)

@@ -121,6 +121,10 @@ class Chooser(nn.Module):
         mask: Mask = self._policy(context, count, view.generator, self._mask)
         return mask
 
+    def preview(self, view: View, teacher: Teacher | None) -> Mask:
+        """What `choose` would hide, without taking note of it: looking at a run must not change it."""
+        return self.choose(view, teacher)
+
     def learn(self, view: View, mask: Mask, losses_BM: Tensor, teacher: Teacher | None) -> None:
         """Take note of what the hidden patches cost."""
         self._numbers["mask_edges"] = edge_correlation(mask.masked_BM, view.edges_BN)
@@ -166,6 +170,15 @@ class RankedChooser(Chooser):
 
     def choose(self, view: View, teacher: Teacher | None) -> Mask:
         """The patches of highest predicted loss, and a random share."""
+        mask, self._known = self._ranked(view, teacher)
+        return mask
+
+    def preview(self, view: View, teacher: Teacher | None) -> Mask:
+        """See `Chooser.preview`."""
+        return self._ranked(view, teacher)[0]
+
+    def _ranked(self, view: View, teacher: Teacher | None) -> tuple[Mask, Tensor]:
+        """A mask, and what the predictor knew."""
         assert teacher is not None
         known = torch.cat([teacher.features(view).float(), view.statistics_BNS], dim=-1).detach()
         with torch.no_grad(), torch.autocast(known.device.type, enabled=False):
@@ -173,8 +186,7 @@ class RankedChooser(Chooser):
         count = budget(view.edges_BN.shape[1], self.ratio)
         context = MaskContext(view.grid, view.patch, view.edges_BN, difficulty_BN=difficulty_BN)
         mask: Mask = self._policy(context, count, view.generator, self._mask)
-        self._known = known
-        return mask
+        return mask, known
 
     def learn(self, view: View, mask: Mask, losses_BM: Tensor, teacher: Teacher | None) -> None:
         """Keep what the predictor should have said: the logarithm of the loss."""
@@ -231,31 +243,53 @@ class AgentChooser(Chooser):
 
     def choose(self, view: View, teacher: Teacher | None) -> Mask:
         """Draw patches by the agents' logits, now and then evenly."""
-        assert teacher is not None
-        n = view.edges_BN.shape[1]
-        count = budget(n, self.ratio)
         self._seen = None
         if self._watchdog.tripped:
-            return random(MaskContext(view.grid, view.patch, view.edges_BN), count, view.generator, self._mask)
-        state = AgentState(teacher.features(view), view.statistics_BNS, teacher.places(view), view.grid)
-        with torch.no_grad():
-            logits_BN, _ = self.agents(state)
+            return self._evenly(view)
+        state, logits_BN = self._asked(view, teacher)
         health = policy_health(logits_BN)
         reason = self._watchdog.observe(health["entropy_share"])
         if reason:
             print(f"warning: {reason}", file=sys.stderr, flush=True)
             self._numbers |= {"agents_tripped": 1.0}
-            return random(MaskContext(view.grid, view.patch, view.edges_BN), count, view.generator, self._mask)
+            return self._evenly(view)
         self._numbers |= {f"agents_{name}": value for name, value in health.items()}
-        practice = view.step % self._config.rollout_every == 0
-        if self._shuffled and not practice:
+        draw = self._drawn(view, logits_BN)
+        self._seen = (state, draw) if self._practice(view) else None
+        return split(draw.order_BK, logits_BN.shape[1])
+
+    def preview(self, view: View, teacher: Teacher | None) -> Mask:
+        """See `Chooser.preview`; the watchdog, which counts steps, is not told either."""
+        if self._watchdog.tripped:
+            return self._evenly(view)
+        _, logits_BN = self._asked(view, teacher)
+        if not bool(torch.isfinite(logits_BN).all()):
+            return self._evenly(view)
+        return split(self._drawn(view, logits_BN).order_BK, logits_BN.shape[1])
+
+    def _practice(self, view: View) -> bool:
+        return view.step % self._config.rollout_every == 0
+
+    def _evenly(self, view: View) -> Mask:
+        """A random mask."""
+        count = budget(view.edges_BN.shape[1], self.ratio)
+        return random(MaskContext(view.grid, view.patch, view.edges_BN), count, view.generator, self._mask)
+
+    def _asked(self, view: View, teacher: Teacher | None) -> tuple[AgentState, Tensor]:
+        """What the agents see, and their logits (B, N)."""
+        assert teacher is not None
+        state = AgentState(teacher.features(view), view.statistics_BNS, teacher.places(view), view.grid)
+        with torch.no_grad():
+            logits_BN, _ = self.agents(state)
+        return state, logits_BN
+
+    def _drawn(self, view: View, logits_BN: Tensor) -> Draw:
+        n = logits_BN.shape[1]
+        if self._shuffled and not self._practice(view):
             # the control: as uneven as the agents' choice, but not where they want it
             logits_BN = logits_BN[:, torch.randperm(n, generator=view.generator).to(logits_BN.device)]
-        draw = sample(
-            logits_BN, count, view.generator, epsilon=epsilon_at(view.step / max(1, self._total), self._config)
-        )
-        self._seen = (state, draw) if practice else None
-        return split(draw.order_BK, n)
+        epsilon = epsilon_at(view.step / max(1, self._total), self._config)
+        return sample(logits_BN, budget(n, self.ratio), view.generator, epsilon=epsilon)
 
     def learn(self, view: View, mask: Mask, losses_BM: Tensor, teacher: Teacher | None) -> None:
         """Put what was drawn, and what it brought, in the buffer."""

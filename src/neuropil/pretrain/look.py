@@ -12,7 +12,6 @@ from torch import Tensor
 
 from neuropil.config import Config
 from neuropil.pretrain.mae import MaskedModelling, view_of
-from neuropil.pretrain.masking import Mask
 from neuropil.pretrain.targets import from_patches, patches, taken
 
 Section = npt.NDArray[np.float32]
@@ -61,7 +60,7 @@ def look(objective: MaskedModelling, crop: dict[str, Tensor], config: Config) ->
     """Look at the middle section of one crop (image, voxel_size, index; a batch of one), masked as the run would."""
     network, target = objective.kept, config.pretrain.target
     view = view_of(crop, network.patch, target, (config.train.seed, objective.steps))
-    mask = objective.chooser.choose(view, objective.teacher)
+    mask = objective.chooser.preview(view, objective.teacher)
     answers = network.predict(view.image_BCZYX, mask, view.voxel_size)["voxels"].float()
     parts = patches(view.image_BCZYX, network.patch)
     mean, spread = (taken(x, mask.masked_BM)[..., None] for x in (view.mean_BN, view.variance_BN))
@@ -99,6 +98,6 @@ def _often(objective: MaskedModelling, crop: dict[str, Tensor], config: Config, 
     for draw in range(draws):
         other = {**crop, "index": crop["index"] + 1000 + draw}
         view = view_of(other, objective.kept.patch, config.pretrain.target, (config.train.seed, objective.steps))
-        mask: Mask = objective.chooser.choose(view, objective.teacher)
+        mask = objective.chooser.preview(view, objective.teacher)
         found.append(torch.zeros_like(view.mean_BN).scatter_(1, mask.masked_BM, 1.0))
     return torch.stack(found).mean(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from neuropil.report.charts import Chart, Marker, Series, line_chart, smoothed, thinned
 from neuropil.report.model import ReportData
@@ -16,62 +16,73 @@ SCORE_LINES = (
     ("voi_merge", "VOI merge", "c3"),
     ("arand", "ARAND", "c4"),
 )
-#: What organelles and pretraining log: title, what y is, caption, and lines (rows, key, name, colour).
-PRETRAIN_LINES = (
-    (
+
+
+class Curves(NamedTuple):
+    """What tasks and pretexts log, one chart; lines are (table of rows, key, name), coloured in their order."""
+
+    title: str
+    y_label: str
+    caption: str
+    lines: tuple[tuple[Literal["metrics", "validation"], str, str], ...]
+
+
+LOGGED = (
+    Curves(
         "Objects and foreground",
         "share",
         "The held-back slabs at the thresholds that were best at that time.",
         (
-            ("validation", "f1_50", "F1 at IoU 0.5", "c1"),
-            ("validation", "f1_75", "F1 at IoU 0.75", "c2"),
-            ("validation", "iou", "IoU of the foreground", "c3"),
-            ("validation", "dice", "Dice of the foreground", "c4"),
+            ("validation", "f1_50", "F1 at IoU 0.5"),
+            ("validation", "f1_75", "F1 at IoU 0.75"),
+            ("validation", "iou", "IoU of the foreground"),
+            ("validation", "dice", "Dice of the foreground"),
+            ("validation", "centreline_recall", "recall of the centreline"),
         ),
     ),
-    (
+    Curves(
         "Hidden patches",
         "error",
         "Held-back crops under random masks. An error of 1 on voxels is no answer at all.",
-        (("validation", "masked_voxels", "voxels", "c1"), ("validation", "masked_hog", "gradients", "c2")),
+        (("validation", "masked_voxels", "voxels"), ("validation", "masked_hog", "gradients")),
     ),
-    (
+    Curves(
         "Two views",
         "error · share",
         "Held-back crops: the error of restoring them from either view, and how many cells of one view are nearest to "
         "themselves in the other.",
         (
-            ("validation", "restored_weak", "restored from the weak view", "c1"),
-            ("validation", "restored_strong", "restored from the strong view", "c2"),
-            ("validation", "matched", "cells found again", "c3"),
+            ("validation", "restored_weak", "restored from the weak view"),
+            ("validation", "restored_strong", "restored from the strong view"),
+            ("validation", "matched", "cells found again"),
         ),
     ),
-    (
+    Curves(
         "Terms of the loss",
         "error · nats",
         "Each before its weight.",
         (
-            ("metrics", "loss_reconstruction", "reconstruction", "c1"),
-            ("metrics", "loss_contrast", "contrast", "c2"),
-            ("metrics", "loss_cross", "contrast after attention", "c3"),
-            ("metrics", "loss_feature_mse", "distance of features", "c4"),
+            ("metrics", "loss_reconstruction", "reconstruction"),
+            ("metrics", "loss_contrast", "contrast"),
+            ("metrics", "loss_cross", "contrast after attention"),
+            ("metrics", "loss_feature_mse", "distance of features"),
         ),
     ),
-    (
+    Curves(
         "Agents",
         "share · nats",
         "Evenness of the agents' choice (1 is random), its distance from an even one, and how much it goes with edges.",
         (
-            ("metrics", "agents_entropy_share", "entropy, share of the greatest", "c1"),
-            ("metrics", "agents_kl", "KL to an even choice", "c2"),
-            ("metrics", "mask_edges", "correlation with edges", "c3"),
+            ("metrics", "agents_entropy_share", "entropy, share of the greatest"),
+            ("metrics", "agents_kl", "KL to an even choice"),
+            ("metrics", "mask_edges", "correlation with edges"),
         ),
     ),
-    (
+    Curves(
         "Mask ratio and probe",
         "share",
         "Share of hidden patches, and how much of the membranes a straight line reads from the features.",
-        (("metrics", "mask_ratio", "mask ratio", "c1"), ("validation", "probe", "probe, R²", "c2")),
+        (("metrics", "mask_ratio", "mask ratio"), ("validation", "probe", "probe, R²")),
     ),
 )
 _POINTS = 400
@@ -79,7 +90,7 @@ _POINTS = 400
 
 def run_charts(data: ReportData) -> list[Chart]:
     """The charts of one run; those without data are left out."""
-    charts = [loss_chart([data]), _validation(data), sweep_chart([data]), *_pretraining(data)]
+    charts = [loss_chart([data]), _validation(data), sweep_chart([data]), *_logged(data)]
     return [chart for chart in charts if chart is not None and chart.svg]
 
 
@@ -112,15 +123,15 @@ def _validation(data: ReportData) -> Chart | None:
     return _score_chart("Validation", data.validation, "step", "Scores of the held-back slab during training.", ())
 
 
-def _pretraining(data: ReportData) -> list[Chart | None]:
+def _logged(data: ReportData) -> list[Chart | None]:
     charts: list[Chart | None] = []
-    for title, y_label, caption, lines in PRETRAIN_LINES:
+    for title, y_label, caption, lines in LOGGED:
         series = []
-        for table, key, name, colour in lines:
-            x, y = columns(getattr(data, table), "step", key)
+        for number, (table, key, name) in enumerate(lines, start=1):
+            x, y = columns(data.metrics if table == "metrics" else data.validation, "step", key)
             if x:
                 xs, ys = thinned(x, y, _POINTS)
-                series.append(Series(name, xs, ys, colour, dots=len(xs) <= 40))
+                series.append(Series(name, xs, ys, f"c{number}", dots=len(xs) <= 40))
         charts.append(line_chart(title, series, x_label="step", y_label=y_label, caption=caption) if series else None)
     return charts
 

@@ -216,7 +216,7 @@ def places(paint: Painter, mistakes: list[Mistake], width: int) -> list[Place]:
         left, right = (_place_figure(paint, mistake, layer, width) for layer in ("truth", "segmentation"))
         size = int(mistake.sizes.sum())
         named = ", ".join(
-            f"{parts.ids[i]} ({percent(n / size)})" for i, n in zip(mistake.parts[:3], mistake.sizes, strict=False)
+            f"{parts.ids[i]} ({percent(n / size)})" for i, n in zip(mistake.parts[:3], mistake.sizes[:3], strict=True)
         )
         more = len(mistake.parts) - 3
         shown.append(

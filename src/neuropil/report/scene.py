@@ -78,7 +78,7 @@ def read_scene(data: ReportData, look: Look) -> Scene | None:
         truth=small_labels(read["truth"], "truth") if "truth" in read else None,
         segmentation=small_labels(read["segmentation"], "segmentation") if "segmentation" in read else None,
         affinities_ZYXC=_shown_affinities(data, read["affinities"]) if "affinities" in read else None,
-        evidence=_meaning(data) if "affinities" in read else "",
+        evidence=_meaning(data, len(read["affinities"])) if "affinities" in read else "",
     )
 
 
@@ -150,21 +150,37 @@ def _read(volume: Volume | npt.NDArray[Any], box: Box) -> npt.NDArray[Any]:
     return volume[..., *box.slices()] if isinstance(volume, np.ndarray) else volume.read(box)
 
 
-def _meaning(data: ReportData) -> str:
-    if getattr(data.affinities, "kind", "affinities") != "prediction":
+def _is_prediction(data: ReportData) -> bool:
+    return isinstance(data.affinities, Volume) and data.affinities.kind == "prediction"
+
+
+def _meaning(data: ReportData, channels: int) -> str:
+    if not _is_prediction(data):
         return (
             "Affinities: red, green and blue are the evidence along x, y and z that neighbours belong together; white "
             "is inside a neuron, dark is a border."
         )
-    names = list(getattr(data.affinities, "attrs", {}).get("channels", ()))[:3]
-    told = ", ".join(f"{colour} is {name}" for colour, name in zip(("red", "green", "blue"), names, strict=False))
-    return f"Prediction: {told}." if len(names) > 1 else f"Prediction: white is {', '.join(names)}."
+    named = getattr(data.affinities, "attrs", {}).get("channels") or [f"channel {c}" for c in range(channels)]
+    names = [str(name) for name in named[:3]]
+    colours = ["white"] if len(names) == 1 else ["red", "green", "blue"][: len(names)]
+    return f"Prediction: {', '.join(f'{c} is {name}' for c, name in zip(colours, names, strict=True))}."
 
 
 def _shown_affinities(data: ReportData, aff_CZYX: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """The shortest step along x, y and z as red, green and blue; of another prediction, its first three channels."""
-    if getattr(data.affinities, "kind", "affinities") == "prediction":
-        return np.stack([aff_CZYX[min(c, len(aff_CZYX) - 1)] for c in range(3)], axis=-1)
+    channels = list(aff_CZYX[:3]) if _is_prediction(data) else _shortest_steps(data, aff_CZYX)
+    if len(channels) == 1:
+        channels *= 3
+    none = [np.zeros_like(channels[0])] * (3 - len(channels))
+    stacked = np.stack([*channels, *none], axis=-1)
+    if stacked.dtype == np.uint8:
+        return stacked
+    top = np.iinfo(stacked.dtype).max if stacked.dtype.kind in "ui" else 1.0
+    return np.asarray(np.clip(stacked.astype(np.float32) * (255.0 / top), 0, 255), np.uint8)
+
+
+def _shortest_steps(data: ReportData, aff_CZYX: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    """The channel of the shortest step along x, y, and z."""
     offsets: Offsets = as_offsets(data.offsets or getattr(data.affinities, "attrs", {}).get("offsets", ()))
     if len(offsets) != aff_CZYX.shape[0]:
         raise InputError(f"{aff_CZYX.shape[0]} affinity channels and {len(offsets)} offsets", "one offset a channel")
@@ -173,8 +189,4 @@ def _shown_affinities(data: ReportData, aff_CZYX: npt.NDArray[Any]) -> npt.NDArr
         lengths = {c: abs(o[axis]) for c, o in enumerate(offsets) if o[axis] and not any(np.delete(o, axis))}
         best = min(lengths, key=lengths.__getitem__) if lengths else 0
         channels.append(aff_CZYX[best])
-    stacked = np.stack(channels, axis=-1)
-    if stacked.dtype == np.uint8:
-        return stacked
-    top = np.iinfo(stacked.dtype).max if stacked.dtype.kind in "ui" else 1.0
-    return np.asarray(np.clip(stacked.astype(np.float32) * (255.0 / top), 0, 255), np.uint8)
+    return channels

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 from neuropil.errors import ConfigError
 from neuropil.geometry import Float3, Int3
+from neuropil.synth.phantom_config import PhantomConfig
 
 __all__ = ["EMPhantomConfig"]
 
 
 @dataclass(frozen=True)
-class EMPhantomConfig:
+class EMPhantomConfig(PhantomConfig):
     """Everything that an `EMPhantom` is made from; two equal configs give equal voxels.
 
     Grey values are 0-255, lengths nm, probabilities per section unless said otherwise. The tissue depends on
@@ -62,21 +62,14 @@ class EMPhantomConfig:
     blurred: float = 0.0
 
     def __post_init__(self) -> None:
-        if len(self.shape) != 3 or any(int(s) != s or s <= 0 for s in self.shape):
-            raise ConfigError(f"a phantom of shape {self.shape}", "three positive integers z, y, x")
-        if len(self.voxel_size) != 3 or not all(v > 0 and math.isfinite(v) for v in self.voxel_size):
-            raise ConfigError(f"a voxel size of {self.voxel_size}", "three positive numbers z, y, x in nm")
-        if not 0 <= self.seed < 2**62:
-            raise ConfigError(f"seed {self.seed}", "an integer from 0 to 2**62-1")
+        super().__post_init__()
         if not self.spacing_nm >= 3 * max(self.voxel_size):
             raise ConfigError(
                 f"spacing_nm {self.spacing_nm} at voxels of {self.voxel_size} nm",
                 "at least three voxels between neurites, or they would not hold together",
                 "raise spacing_nm or use smaller voxels",
             )
-        for name in ("trunk_density", "thick", "glia", "mitochondria", "synapses", "missing", "dark", "blurred"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} {getattr(self, name)}", "a probability, 0 to 1")
+        self._require_shares("trunk_density", "thick", "glia", "mitochondria", "synapses", "missing", "dark", "blurred")
         if self.missing + self.dark + self.blurred > 1:
             raise ConfigError(
                 f"missing + dark + blurred = {self.missing + self.dark + self.blurred}",

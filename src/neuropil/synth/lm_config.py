@@ -8,6 +8,7 @@ from typing import Any
 
 from neuropil.errors import ConfigError
 from neuropil.geometry import Float3, Int3
+from neuropil.synth.phantom_config import PhantomConfig
 
 __all__ = ["KNOBS", "LMPhantomConfig"]
 
@@ -16,7 +17,7 @@ KNOBS = ("noise", "blur", "gaps", "crossings")
 
 
 @dataclass(frozen=True)
-class LMPhantomConfig:
+class LMPhantomConfig(PhantomConfig):
     """Everything that an `LMPhantom` is made from; two equal configs give equal voxels.
 
     Lengths of cells are µm, of voxels and the optics nm. Trees fill the region that `shape` stands for, so another
@@ -53,15 +54,8 @@ class LMPhantomConfig:
     saturation: float = 0.55  #: brightness that is white; a stained volume larger than the PSF has 1
 
     def __post_init__(self) -> None:
-        if len(self.shape) != 3 or any(int(s) != s or s <= 0 for s in self.shape):
-            raise ConfigError(f"a phantom of shape {self.shape}", "three positive integers z, y, x")
-        if len(self.voxel_size) != 3 or not all(v > 0 and math.isfinite(v) for v in self.voxel_size):
-            raise ConfigError(f"a voxel size of {self.voxel_size}", "three positive numbers z, y, x in nm")
-        if not 0 <= self.seed < 2**62:
-            raise ConfigError(f"seed {self.seed}", "an integer from 0 to 2**62-1")
-        for name in (*KNOBS, "tortuosity", "taper", "haze", "illumination"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} {getattr(self, name)}", "0 to 1")
+        super().__post_init__()
+        self._require_shares(*KNOBS, "tortuosity", "taper", "haze", "illumination")
         for name in ("cable_um", "branch_um", "soma_um", "stem_um", "twig_um", "saturation"):
             if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
                 raise ConfigError(f"{name} {getattr(self, name)}", "a positive number")

@@ -23,6 +23,7 @@ from neuropil.metrics.matching import match, overlaps
 from neuropil.metrics.overlap import contingency
 from neuropil.post.instances import instances
 from neuropil.tasks.base import Channel, Predicted, Task, masks_of
+from neuropil.tasks.foreground import needs_background
 from neuropil.tasks.neurons import affinity_channels
 
 if TYPE_CHECKING:
@@ -66,10 +67,6 @@ def loss(logits_BCZYX: Tensor, batch: dict[str, Tensor], config: Config) -> Tens
     return total
 
 
-def check(config: Config, voxel_size: Float3) -> None:
-    """Nothing can be wrong that the settings do not say themselves."""
-
-
 def decode(
     stored_CZYX: npt.NDArray[Any], offsets: Offsets, voxel_size: Float3, config: Config
 ) -> npt.NDArray[np.uint64]:
@@ -79,7 +76,7 @@ def decode(
 
 def calibrate(slabs: Sequence[Predicted], voxel_size: Float3, config: Config) -> dict[str, Any]:
     """Scores at the best thresholds, and these as the calibration to keep."""
-    truths = [_truth(slab.labels_ZYX, config) for slab in slabs]
+    truths = [known_labels(slab.labels_ZYX) for slab in slabs]
     starts = [config.instances]
     if config.instances.calibrate:
         starts.append(config.instances.model_copy(update=PERMISSIVE))
@@ -117,11 +114,6 @@ def _scored(
     return {"score": round(score, 5), **{k: round(v, 5) for k, v in kept.items()}, "objects": true}
 
 
-def _truth(labels_ZYX: npt.NDArray[Any], config: Config) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.bool_]]:
-    ids, valid = known_labels(labels_ZYX)
-    return ids, valid if config.data.zero_label == "background" else valid & (ids > 0)
-
-
 def _offsets(config: Config) -> Offsets:
     return NEAREST if config.organelles.affinities else ()
 
@@ -134,7 +126,7 @@ TASK = Task(
     channels=channels,
     targets=targets,
     loss=loss,
-    check=check,
+    check=needs_background,
     calibrate=calibrate,
     decode=decode,
     headline=("f1_50", "f1_75", "iou"),

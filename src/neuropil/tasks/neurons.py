@@ -100,7 +100,7 @@ def from_few(found: dict[str, Any], everything: Everything, voxel_size: Float3, 
     """Where the slabs hold few fragments, the threshold at which merges of all labelled voxels turn wrong.
 
     It is better to look at voxels that were learned from than at one or two contacts that were not. The score that
-    picks the weights stays that of the slabs.
+    picks the weights stays that of the slabs, and so does the threshold where no merge can be judged anywhere.
     """
     if config.segment.method != "agglomerate" or found["fragments"] >= config.segment.enough:
         return found
@@ -109,6 +109,8 @@ def from_few(found: dict[str, Any], everything: Everything, voxel_size: Float3, 
     for stored, labels in everything():
         whole = hierarchy(stored, _offsets(config), voxel_size, segment)
         trees.append(judged(whole.tree, contingency(labels, whole.fragments_ZYX)))
+    if not any(len(tree.levels) for tree in trees):
+        return found
     threshold = right_or_wrong(trees, THRESHOLDS)
     row = next(row for row in found["sweep"] if row["threshold"] == threshold)
     return {**found, **row, "calibration": {**found["calibration"], "threshold": threshold}}

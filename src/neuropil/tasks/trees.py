@@ -10,15 +10,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from neuropil.affinities import Offsets
 from neuropil.config import Config
 from neuropil.data.tree_labels import TreeVoxels, tree_labels
 from neuropil.geometry import Float3
-from neuropil.post.instances import components
 from neuropil.tasks.base import Channel, Predicted, Task
-from neuropil.tasks.semantic import THRESHOLDS, overlap_at
+from neuropil.tasks.foreground import best_of, counted, decode, needs_background, overlap_at, reached, tried
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,42 +49,21 @@ def loss(logits_BCZYX: Tensor, batch: dict[str, Tensor], config: Config) -> Tens
     return total
 
 
-def check(config: Config, voxel_size: Float3) -> None:
-    """Nothing can be wrong that the settings do not say themselves."""
-
-
-def decode(
-    stored_CZYX: npt.NDArray[Any], offsets: Offsets, voxel_size: Float3, config: Config
-) -> npt.NDArray[np.uint64]:
-    """See `neuropil.post.instances.components`."""
-    return components(stored_CZYX, voxel_size, config.instances)
-
-
 def calibrate(slabs: Sequence[Predicted], voxel_size: Float3, config: Config) -> dict[str, Any]:
     """Dice and IoU of the foreground and recall of the centreline at the best threshold, which is kept."""
-    inside = np.zeros((2, 256), np.int64)
-    line = np.zeros(256, np.int64)
+    inside, line = np.zeros((2, 256), np.int64), np.zeros((2, 256), np.int64)
     teach = targets(config, voxel_size)
     for stored, labels in slabs:
         taught = teach(labels.astype(np.uint32), np.ones(labels.shape, np.bool_))
-        (foreground, centreline), (known, line_known) = taught["targets"] > 0, taught["valid"] > 0
-        for is_inside in (0, 1):
-            inside[is_inside] += np.bincount(stored[0][known & (foreground == is_inside)], minlength=256)
-        line += np.bincount(stored[0][centreline & line_known], minlength=256)
-    thresholds = THRESHOLDS if config.instances.calibrate else (config.instances.foreground,)
-    rows = [{"foreground": t, **overlap_at(inside, t), "centreline_recall": _above(line, t)} for t in thresholds]
-    best = max(rows, key=lambda row: row["dice"])
-    kept = {"foreground": best["foreground"]} if config.instances.calibrate else {}
-    return {
-        "score": round(1 - best["dice"], 5),
-        **{key: best[key] for key in ("dice", "iou", "centreline_recall")},
-        "calibration": kept,
-    }
-
-
-def _above(histogram: npt.NDArray[np.int64], threshold: float) -> float:
-    """Share of voxels whose stored value reaches a threshold."""
-    return round(int(histogram[int(np.ceil(255 * threshold)) :].sum()) / max(1, int(histogram.sum())), 5)
+        foreground, centreline = taught["targets"] > 0
+        known, line_known = taught["valid"] > 0
+        inside += counted(stored[0], foreground, known)
+        line += counted(stored[0], centreline, line_known)
+    rows = []
+    for t in tried(config):
+        recall = int(reached(line[1], t)) / max(1, int(line[1].sum()))
+        rows.append({"foreground": t, **overlap_at(inside, t), "centreline_recall": round(recall, 5)})
+    return best_of(rows, "dice", config)
 
 
 TASK = Task(
@@ -98,7 +74,7 @@ TASK = Task(
     channels=channels,
     targets=targets,
     loss=loss,
-    check=check,
+    check=needs_background,
     calibrate=calibrate,
     decode=decode,
     headline=("dice", "iou", "centreline_recall"),

@@ -16,7 +16,9 @@ import numpy as np
 from neuropil.config.trace import EnhanceConfig
 from neuropil.errors import InputError
 from neuropil.geometry import Box, Float3, Int3
-from neuropil.tracing.enhance import Image, blurred, sigmas_nm, strongest
+from neuropil.smoothing import Image
+from neuropil.tracing.enhance import blurred, sigmas_nm, strongest
+from neuropil.tracing.voxels import finest_nm
 from neuropil.volume import Volume
 
 #: Blocks on which noise and contrast are measured: at most so many, and about so many voxels of them.
@@ -82,10 +84,10 @@ def survey(volume: Volume, config: EnhanceConfig) -> Survey:
     box, spacing = volume.box, volume.voxel_size
     if box.size == 0:
         raise InputError(f"{volume.name}: a stack of shape {volume.shape}", "at least one voxel")
-    edge = config.background * min(spacing)
-    block = _capped(tuple(max(1, math.ceil(edge / step)) for step in spacing), box.shape)
+    edge = finest_nm(box.shape, spacing)
+    block = _capped(tuple(max(1, math.ceil(config.background * edge / step)) for step in spacing), box.shape)
     medians, tops, sign = _blocks(volume, block, config)
-    sigmas = sigmas_nm(config.radii, spacing)
+    sigmas = sigmas_nm(config.radii, edge)
     parts = _sampled(volume, block, tops, sign)
     levels = [_level([_tubes(part, sigmas, i, spacing) for part in parts], config) for i in range(len(sigmas))]
     if max(levels) <= 0:

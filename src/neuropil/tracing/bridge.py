@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy.cluster.hierarchy import DisjointSet
 from scipy.spatial import cKDTree
 
 from neuropil.tracing.tree import Floats, Ints, Tree
@@ -33,12 +34,9 @@ def bridges(tree: Tree, *, gap_nm: float, turn: float, min_confidence: float) ->
 
 def outward(tree: Tree, ends: Ints) -> Floats:
     """(n, 3) unit directions in which branches end, taken over the last ten nodes."""
-    only = np.full(len(tree), -1, np.int64)
-    linked = np.flatnonzero(tree.parent >= 0)
-    only[tree.parent[linked]] = linked
-    back = ends.copy()
+    below, back = tree.last_child(), ends.copy()
     for _ in range(10):
-        above = np.where(tree.parent[ends] >= 0, tree.parent[back], only[back])
+        above = np.where(tree.parent[ends] >= 0, tree.parent[back], below[back])
         back = np.where(above >= 0, above, back)
     way = tree.nodes_nm[ends] - tree.nodes_nm[back]
     return np.asarray(way / np.maximum(np.linalg.norm(way, axis=1, keepdims=True), 1e-9))
@@ -66,18 +64,7 @@ def _nearest_others(tree: Tree, ends: Ints, gap_nm: float) -> Ints:
 
 def _spanning(ends: Ints, sure: Floats, least: float) -> npt.NDArray[np.int64]:
     """Bridges of a maximum spanning forest of pieces; `ends` are the (P, 2) pieces that each one joins."""
-    group = {int(p): int(p) for p in np.unique(ends)}
-
-    def top(p: int) -> int:
-        while group[p] != p:
-            group[p] = group[group[p]]
-            p = group[p]
-        return p
-
-    chosen = []
-    for i in np.argsort(-sure, kind="stable"):
-        a, b = top(int(ends[i, 0])), top(int(ends[i, 1]))
-        if a != b and sure[i] >= least:
-            group[max(a, b)] = min(a, b)
-            chosen.append(i)
-    return np.array(chosen, np.int64)
+    joined = DisjointSet(np.unique(ends).tolist())
+    best_first = np.argsort(-sure, kind="stable")
+    good = best_first[sure[best_first] >= least]
+    return np.array([i for i, (a, b) in zip(good, ends[good].tolist(), strict=True) if joined.merge(a, b)], np.int64)

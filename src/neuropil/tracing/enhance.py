@@ -16,8 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuropil.geometry import Float3
-
-Image = npt.NDArray[np.float32]
+from neuropil.smoothing import Image, smoothed
 
 #: Gaussians end at this many standard deviations.
 REACH = 3.0
@@ -25,9 +24,9 @@ REACH = 3.0
 _SIGMA_OF_RADIUS = 1 / math.sqrt(2)
 
 
-def sigmas_nm(radii: tuple[float, ...], spacing_nm: Float3) -> list[float]:
+def sigmas_nm(radii: tuple[float, ...], edge_nm: float) -> list[float]:
     """Standard deviation for each tube radius (in finest voxel edges), in nm."""
-    return [radius * _SIGMA_OF_RADIUS * min(spacing_nm) for radius in radii]
+    return [radius * _SIGMA_OF_RADIUS * edge_nm for radius in radii]
 
 
 def halo(sigmas: list[float], spacing_nm: Float3) -> tuple[int, int, int]:
@@ -76,12 +75,10 @@ def strongest(
 def blurred(image_ZYX: Image, sigma_nm: float, spacing_nm: Float3) -> Image:
     """The image under a Gaussian; border values go on outside."""
     out = image_ZYX
-    for axis, blur in enumerate((_blur_z, _blur_y, _blur_x)):
-        if image_ZYX.shape[axis] > 1:
-            taps = _taps(sigma_nm / spacing_nm[axis])
-            if len(taps) > 1:
-                source, out = out, np.empty(image_ZYX.shape, np.float32)
-                blur(source, taps, out)
+    for axis in range(3):
+        taps = _taps(sigma_nm / spacing_nm[axis])
+        if image_ZYX.shape[axis] > 1 and len(taps) > 1:
+            out = smoothed(out, taps, axis)
     return out
 
 
@@ -96,56 +93,6 @@ def _taps(sigma: float) -> npt.NDArray[np.float32]:
 
 def _reach(sigma: float) -> int:
     return math.ceil(REACH * sigma - 1e-6)
-
-
-@numba.njit(cache=True, nogil=True)
-def _blur_z(src, taps, out):  # type: ignore[no-untyped-def]
-    Z, Y, _ = src.shape
-    h = taps.size // 2
-    for z in range(Z):
-        for y in range(Y):
-            _mix(src[:, y], z, taps, h, out[z, y])
-
-
-@numba.njit(cache=True, nogil=True)
-def _blur_y(src, taps, out):  # type: ignore[no-untyped-def]
-    Z, Y, _ = src.shape
-    h = taps.size // 2
-    for z in range(Z):
-        for y in range(Y):
-            _mix(src[z], y, taps, h, out[z, y])
-
-
-@numba.njit(cache=True, nogil=True, inline="always")
-def _mix(rows, at, taps, h, out):  # type: ignore[no-untyped-def]
-    """The weighted sum of whole rows: loops without branches, many voxels at once."""
-    last = rows.shape[0] - 1
-    middle, tap = rows[at], taps[h]
-    for x in range(out.size):
-        out[x] = tap * middle[x]
-    for k in range(1, h + 1):
-        low, high, tap = rows[max(0, at - k)], rows[min(last, at + k)], taps[h + k]
-        for x in range(out.size):
-            out[x] += tap * (low[x] + high[x])
-
-
-@numba.njit(cache=True, nogil=True)
-def _blur_x(src, taps, out):  # type: ignore[no-untyped-def]
-    Z, Y, X = src.shape
-    h = taps.size // 2
-    padded = np.empty(X + 2 * h, np.float32)
-    for z in range(Z):
-        for y in range(Y):
-            padded[:h] = src[z, y, 0]
-            padded[h : h + X] = src[z, y]
-            padded[h + X :] = src[z, y, X - 1]
-            line = out[z, y]
-            for x in range(X):
-                line[x] = taps[h] * padded[x + h]
-            for k in range(1, h + 1):
-                tap = taps[h + k]
-                for x in range(X):
-                    line[x] += tap * (padded[x + h - k] + padded[x + h + k])
 
 
 @numba.njit(cache=True, nogil=True)

@@ -93,7 +93,7 @@ def gathered(volume: Volume, config: TraceConfig, rim: Int3, judge: Callable[[Bo
         return np.ravel_multi_index(place, whole.shape).astype(np.int64), found.ravel()[at]
 
     places, values, count = [], [], 0
-    for place, value in _mapped(work, whole.blocks(tile_shape(config, volume.voxel_size), rim), config.workers):
+    for place, value in _mapped(work, whole.blocks(tile_shape(config, whole), rim), config.workers):
         count += len(place)
         if count > most:
             raise InputError(

@@ -50,7 +50,7 @@ def march(voxels: Voxels, cost: npt.NDArray[np.float32], seeds: npt.NDArray[np.i
     n = len(voxels)
     parent, order, piece = np.full(n, -1, np.int32), np.empty(n, np.int32), np.full(n, -1, np.int32)
     # in finest edges: the unit of length must not decide ties
-    steps = step_lengths(np.asarray(voxels.spacing_nm) / min(voxels.spacing_nm)).astype(np.float32)
+    steps = step_lengths(np.asarray(voxels.spacing_nm) / voxels.edge_nm).astype(np.float32)
     reached = _march(
         voxels.starts,
         voxels.row,
@@ -70,7 +70,7 @@ def costs(voxels: Voxels, *, sharpness: float, middle: float) -> npt.NDArray[np.
     It is low on sure neurite, and in the middle of thick ones, where evidence is the same everywhere.
     """
     table = np.exp(sharpness * (1 - np.arange(256) / 255) ** 2).astype(np.float32)
-    depth = voxels.depth_nm / np.float32(min(voxels.spacing_nm))
+    depth = voxels.depth_nm / np.float32(voxels.edge_nm)
     return np.asarray(table[voxels.value] / depth ** np.float32(middle))
 
 

@@ -57,7 +57,7 @@ def finished(whole: Tree, voxels: Voxels, config: TraceConfig, seed: int | None)
     The neuron is what hangs together with the seed, or else what has the most cable, weighted by confidence; its root
     is the node nearest to the seed, or else the thickest one.
     """
-    edge = min(voxels.spacing_nm)
+    edge = voxels.edge_nm
     home = -1 if seed is None else _nearest_node(whole, voxels.places_nm(np.array([seed]))[0])
     length = whole.piece_length_nm()
     long = length >= config.min_piece * edge

@@ -41,7 +41,7 @@ def explained(voxels: Voxels, skeleton: Skeleton, confidence: Floats, config: Tr
     strong = np.flatnonzero(voxels.value >= config.strong * 255)
     seen = strong[:: max(1, len(strong) // _SEEN)]
     away, near = cKDTree(skeleton.nodes_nm).query(voxels.places_nm(seen))
-    edge = min(voxels.spacing_nm)
+    edge = voxels.edge_nm
     reach = skeleton.radius_nm[near] + (config.cover_voxels + config.step / 2) * edge
     weight = voxels.value[seen].astype(np.float64)
     met = float(np.average(away <= reach, weights=weight))

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from neuropil.config.trace import TraceConfig
 from neuropil.geometry import Box, Float3, Int3
 from neuropil.tracing.background import Survey
-from neuropil.tracing.voxels import Voxels
+from neuropil.tracing.voxels import Voxels, finest_nm
 from neuropil.volume import Volume
 
 Floats = npt.NDArray[np.float64]
@@ -24,24 +24,24 @@ _SHARE_OUTSIDE = 0.3
 
 def with_depth(voxels: Voxels, config: TraceConfig) -> Voxels:
     """The voxels with their distance to the nearest voxel that is none, tile by tile; at most `max_radius`."""
-    cap = config.max_radius * min(voxels.spacing_nm)
+    cap = config.max_radius * voxels.edge_nm
     rim = whole_voxels(cap, voxels.spacing_nm)
     whole = Box((0, 0, 0), voxels.shape, voxels.spacing_nm)
     z, y = np.divmod(voxels.row, voxels.shape[1])
     zyx = (z, y, voxels.x)
     depth = np.zeros(len(voxels), np.float32)
-    for block in whole.blocks(tile_shape(config, voxels.spacing_nm)):
+    for block in whole.blocks(tile_shape(config, whole)):
         read = block.write.grown(rim).intersected(whole)
         near = _inside(voxels, read, zyx)
         inner = near[_within(block.write, zyx, near)]
         if inner.size:
             mask = np.zeros(read.shape, np.uint8)
             mask[_relative(zyx, near, read.start)] = 1
-            depth[inner] = distance_nm(mask, voxels.spacing_nm)[_relative(zyx, inner, read.start)]
+            depth[inner] = distance_nm(mask, voxels.spacing_nm, voxels.edge_nm)[_relative(zyx, inner, read.start)]
     return replace(voxels, depth_nm=np.minimum(depth, np.float32(cap)))
 
 
-def distance_nm(mask_ZYX: npt.NDArray[np.uint8], spacing_nm: Float3) -> npt.NDArray[np.float32]:
+def distance_nm(mask_ZYX: npt.NDArray[np.uint8], spacing_nm: Float3, edge_nm: float) -> npt.NDArray[np.float32]:
     """Distance in nm from the centre of each voxel to the nearest face of one that is 0, never below half an edge.
 
     (Measured between centres, less half of the finest edge.)
@@ -50,7 +50,7 @@ def distance_nm(mask_ZYX: npt.NDArray[np.uint8], spacing_nm: Float3) -> npt.NDAr
         away = edt.edt(mask_ZYX[0], anisotropy=spacing_nm[1:])[None]
     else:
         away = edt.edt(mask_ZYX, anisotropy=spacing_nm)
-    half = np.float32(min(spacing_nm) / 2)
+    half = np.float32(edge_nm / 2)
     return np.maximum(np.asarray(away) - half, half)
 
 
@@ -64,11 +64,11 @@ def grey_radii(volume: Volume, found: Survey, nodes_nm: Floats, near_nm: Floats,
     near_nm
         (N,) radii by depth; those of grey values are looked for up to three times as far, at most `max_radius`.
     """
-    edge, radii = min(volume.voxel_size), near_nm.copy()
+    edge, radii = finest_nm(volume.box.shape, volume.voxel_size), near_nm.copy()
     most = np.minimum(3 * near_nm / edge + 3, config.max_radius)
     place = np.floor(nodes_nm / np.asarray(volume.voxel_size)).astype(np.int64)
     place = np.clip(place, volume.box.start, np.asarray(volume.box.stop) - 1)
-    shape = np.asarray(tile_shape(config, volume.voxel_size))
+    shape = np.asarray(tile_shape(config, volume.box))
     tiles, owner = np.unique(place // shape, axis=0, return_inverse=True)
     for number in range(len(tiles)):
         mine = np.flatnonzero(owner.reshape(-1) == number)
@@ -83,9 +83,9 @@ def grey_radii(volume: Volume, found: Survey, nodes_nm: Floats, near_nm: Floats,
     return radii
 
 
-def tile_shape(config: TraceConfig, spacing_nm: Float3) -> Int3:
-    """Voxels of a tile, z, y, x."""
-    return whole_voxels(config.tile * min(spacing_nm), spacing_nm)
+def tile_shape(config: TraceConfig, whole: Box) -> Int3:
+    """Voxels of a tile of a volume, z, y, x."""
+    return whole_voxels(config.tile * finest_nm(whole.shape, whole.voxel_size), whole.voxel_size)
 
 
 def whole_voxels(length_nm: float, spacing_nm: Float3) -> Int3:

@@ -40,7 +40,7 @@ class Segment:
 def segments(labels: Volume, config: TraceConfig) -> list[Segment]:
     """All segments of at least `labels.min_voxels`, by rising label; the volume is read once, tile by tile."""
     boxes: dict[int, tuple[Box, int]] = {}
-    for block in labels.blocks(tile_shape(config, labels.voxel_size)):
+    for block in labels.blocks(tile_shape(config, labels.box)):
         ids, mapping = fastremap.renumber(labels.read(block.write), in_place=True)
         counts, places = np.bincount(ids.ravel()), find_objects(ids)
         for key, value in mapping.items():
@@ -78,7 +78,7 @@ def skeletons(labels: Volume, config: TraceConfig, wanted: list[Segment]) -> Ite
 def skeleton_of(part: Volume, label: int, config: TraceConfig) -> Skeleton:
     """The skeleton of one label in a volume, in the volume's own place; pieces of it that are apart stay apart.
 
-    Node 0 is the deepest place, of kind 1 where it stands out as a cell body.
+    Node 0 is the thickest place of the piece with the most cable, of kind 1 where it stands out as a cell body.
     """
     whole = with_depth(
         gathered(part, config, (0, 0, 0), lambda box: np.where(part.read(box) == label, np.uint8(255), np.uint8(0))),

@@ -45,6 +45,6 @@ def chosen(voxels: Voxels, place_nm: Float3, reach_nm: float) -> int:
             f"a place at most {reach_nm:.0f} nm from one",
             "give z,y,x in nm, the volume's offset included",
         )
-    reach = max(float(voxels.depth_nm[at]), 2 * min(voxels.spacing_nm))
+    reach = max(float(voxels.depth_nm[at]), 2 * voxels.edge_nm)
     near = np.flatnonzero(np.linalg.norm(centres - centres[at], axis=1) <= reach)
     return int(near[np.argmax(voxels.depth_nm[near])])

@@ -72,7 +72,7 @@ def trace(volume: Volume, config: TraceConfig, soma_nm: Float3 | None = None) ->
     corner = np.asarray(volume.box.offset_nm)
     seed = None
     if soma_nm is not None:
-        seed = chosen(voxels, _moved(soma_nm, corner), _REACH * min(volume.voxel_size))
+        seed = chosen(voxels, _moved(soma_nm, corner), _REACH * voxels.edge_nm)
     score, name, best = candidates(voxels, config, seed)[0]
     tree_nm = best.skeleton
     nodes, radius, kind = tree_nm.nodes_nm + corner, tree_nm.radius_nm, tree_nm.kind.copy()

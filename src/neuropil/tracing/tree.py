@@ -57,6 +57,13 @@ class Tree:
         """(N,) number of children."""
         return np.bincount(self.parent[self.parent >= 0], minlength=len(self))
 
+    def last_child(self) -> Ints:
+        """(N,) a child of each node, the only one where it does not branch; -1 at tips."""
+        found = np.full(len(self), -1, np.int64)
+        linked = np.flatnonzero(self.parent >= 0)
+        found[self.parent[linked]] = linked
+        return found
+
     def kept(self, keep: npt.NDArray[np.bool_]) -> Tree:
         """Only the nodes in `keep`; one whose parent is gone becomes a root."""
         number = np.where(keep, np.cumsum(keep) - 1, -1)
@@ -118,19 +125,19 @@ def smoothed(tree: Tree, sigma_nm: float) -> Tree:
         return tree
     rounds = int(np.ceil(2 * (sigma_nm / max(float(edges.mean()), 1e-9)) ** 2))
     inner = np.flatnonzero((tree.parent >= 0) & (tree.children() == 1))
-    only = np.full(len(tree), -1, np.int64)
-    linked = np.flatnonzero(tree.parent >= 0)
-    only[tree.parent[linked]] = linked
     values = np.column_stack([tree.nodes_nm, tree.radius_nm, tree.confidence])
-    above, below = tree.parent[inner], only[inner]
+    above, below = tree.parent[inner], tree.last_child()[inner]
     for _ in range(rounds):
         values[inner] = 0.5 * values[inner] + 0.25 * (values[above] + values[below])
     return replace(tree, nodes_nm=values[:, :3], radius_nm=values[:, 3], confidence=values[:, 4])
 
 
 def as_skeleton(tree: Tree, step_nm: float) -> tuple[Skeleton, Floats]:
-    """The tree as a skeleton with nodes at most `step_nm` apart, roots first and parents before children."""
-    order = np.argsort(tree.parent >= 0, kind="stable")  # roots first
+    """The tree as a skeleton with nodes at most `step_nm` apart, parents before children.
+
+    Roots come first, by the number of their piece.
+    """
+    order = np.lexsort((tree.piece, tree.parent >= 0))
     number = np.empty(len(tree), np.int64)
     number[order] = np.arange(len(tree))
     above = tree.parent[order]
@@ -141,6 +148,5 @@ def as_skeleton(tree: Tree, step_nm: float) -> tuple[Skeleton, Floats]:
     down = np.argsort(depths(whole.parent), kind="stable")
     number = np.full(len(down) + 1, -1, np.int64)
     number[down] = np.arange(len(down))
-    return Skeleton(whole.nodes_nm[down], whole.radius_nm[down], number[whole.parent[down]], whole.kind[down]), sure[
-        down
-    ]
+    ordered = Skeleton(whole.nodes_nm[down], whole.radius_nm[down], number[whole.parent[down]], whole.kind[down])
+    return ordered, sure[down]

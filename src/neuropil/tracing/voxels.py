@@ -48,6 +48,11 @@ class Voxels:
     def __len__(self) -> int:
         return len(self.x)
 
+    @property
+    def edge_nm(self) -> float:
+        """The finest voxel edge; see `finest_nm`."""
+        return finest_nm(self.shape, self.spacing_nm)
+
     def places_nm(self, index: npt.NDArray[np.integer]) -> Floats:
         """(n, 3) centres of voxels in nm from the corner of the stack, z, y, x."""
         row = self.row[index]
@@ -75,6 +80,11 @@ class Voxels:
             self.value[keep],
             self.depth_nm[keep],
         )
+
+
+def finest_nm(shape: Int3, spacing_nm: Float3) -> float:
+    """The finest voxel edge in nm, which settings count in; the thickness of a single section is none of them."""
+    return min((step for n, step in zip(shape, spacing_nm, strict=True) if n > 1), default=min(spacing_nm))
 
 
 def from_places(

@@ -31,9 +31,10 @@ from torch import Tensor, nn
 
 from neuropil.affinities import Offsets, as_offsets
 from neuropil.config import Config, parse_config
-from neuropil.errors import ConfigError, RunError
+from neuropil.errors import ConfigError, RunError, listed
 from neuropil.geometry import Float3
 from neuropil.models import build_model
+from neuropil.models.fitting import misfits
 from neuropil.tasks.base import Channel
 
 FORMAT = 1
@@ -290,17 +291,9 @@ def load_exactly(model: nn.Module, tensors: Mapping[str, Tensor], where: str) ->
     RunError
         Naming what is missing, unexpected or of another shape.
     """
-    own = model.state_dict()
-    problems = [f"missing {name}" for name in own if name not in tensors]
-    problems += [f"unexpected {name}" for name in tensors if name not in own]
-    problems += [
-        f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(own[name].shape)}"
-        for name in own
-        if name in tensors and tensors[name].shape != own[name].shape
-    ]
-    if problems:
-        shown = "; ".join(problems[:4]) + (f"; and {len(problems) - 4} more" if len(problems) > 4 else "")
+    if problems := misfits(model.state_dict(), tensors):
         raise RunError(
-            f"weights of '{where}' do not fit the network: {shown}", "the network that config.yaml describes"
+            f"weights of '{where}' do not fit the network: {listed(problems, '; ')}",
+            "the network that config.yaml describes",
         )
     model.load_state_dict(dict(tensors))

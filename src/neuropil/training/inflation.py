@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from neuropil.models.inflate import InflateReport, inflate, plan_inflated
 from neuropil.training.card import model_card
 from neuropil.training.checkpoint import WEIGHTS, Run, load_exactly, write_atomic, write_tensors
 from neuropil.training.rundir import origin
+from neuropil.training.transfer import sha256_of
 
 #: The settings that an inflated run begins from.
 _MODEL = {"name": "unetr", "encoder": "vit_inflated"}
@@ -57,7 +57,8 @@ def inflate_to_run(
     load_exactly(encoder, tensors, str(read.path))
     told = _told(read, report)
     print("\n".join(told), file=sys.stderr)
-    run = Run.create(out, config, _card(read, report, config, voxel_size))
+    weights = sum(p.numel() for p in encoder.parameters())
+    run = Run.create(out, config, _card(read, report, config, weights, voxel_size))
     state = {"step": 0, "calibration": {}}
     write_tensors(run.path / WEIGHTS, {encoder.key_prefix + name: t for name, t in tensors.items()}, state)
     run = run.updated(status="complete")
@@ -71,20 +72,18 @@ def _settings(planned: ViTConfig) -> Config:
     return own.model_copy(update={"model": model})
 
 
-def _card(read: ViT2d, report: InflateReport, config: Config, voxel_size: Float3 | None) -> dict[str, Any]:
+def _card(
+    read: ViT2d, report: InflateReport, config: Config, weights: int, voxel_size: Float3 | None
+) -> dict[str, Any]:
     assert config.model.vit.patch is not None  # filled by `plan_inflated`
-    digest = hashlib.sha256()
-    with read.path.open("rb") as file:
-        while block := file.read(1 << 24):
-            digest.update(block)
     return {
-        **origin(config, _weights(config)),
+        **origin(config, weights),
         "kind": "encoder",
         # positions count patches: an encoder fits voxels of any size
         "voxel_size": None if voxel_size is None else list(voxel_size),
         "offsets": [],
         "patch": list(config.model.vit.patch),
-        "sources": [{"image": str(read.path), "sha256": digest.hexdigest()}],
+        "sources": [{"image": str(read.path), "sha256": sha256_of(read.path)}],
         "init": None,
         "best": {"step": 0},
         "inflation": {
@@ -95,10 +94,6 @@ def _card(read: ViT2d, report: InflateReport, config: Config, voxel_size: Float3
             **report.summary(),
         },
     }
-
-
-def _weights(config: Config) -> int:
-    return sum(p.numel() for p in build_encoder(config.model, (1.0, 1.0, 1.0)).parameters())
 
 
 def _told(read: ViT2d, report: InflateReport) -> list[str]:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from neuropil.config import Config, TrainConfig, parse_config
-from neuropil.errors import RunError
+from neuropil.config import Config, ModelConfig, TrainConfig, parse_config
+from neuropil.errors import ConfigError, RunError, listed
 from neuropil.training.checkpoint import CARD, WEIGHTS, Run, read_tensors
 
 #: Settings under model.vit. that are of the network around an encoder, or of its training: never taken over.
 _OWN = ("taps", "decoder", "drop_path", "checkpointing")
+#: Settings under model. that say what weights mean and that no shape tells, by encoder.
+_UNSEEN = {"resunet": ("norm",), "vit3d": ("vit.heads", "vit.eps", "vit.wavelengths_nm")}
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,7 @@ class Account:
             ("not used", self.unused),
         ):
             if names:
-                shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-                told.append(f"  {len(names)} {what}: {shown}")
+                told.append(f"  {len(names)} {what}: {listed(names)}")
         return told
 
     def summary(self) -> dict[str, Any]:
@@ -72,19 +75,26 @@ def adopted(config: Config, init: str | None) -> Config:
     """The settings, with those of the encoder that first weights come from where it is an inflated one.
 
     Its sizes are those of a file of somebody else, and of some of them (heads, eps) no shape tells. What was taken
-    over is said on stderr.
+    over is said on stderr. Of another encoder, such settings must be the same on both sides.
+
+    Parameters
+    ----------
+    init
+        A run directory, or the weights in one; of a file elsewhere nothing is known.
 
     Raises
     ------
     ConfigError
-        If the settings that remain (taps) do not fit that encoder.
+        If the settings that remain (taps) do not fit that encoder, or its weights would mean something else here.
     RunError
         If the run cannot be read.
     """
-    if init is None or not (Path(init) / CARD).is_file():
+    folder = None if init is None else Path(init).parent if Path(init).name == WEIGHTS else Path(init)
+    if folder is None or not (folder / CARD).is_file():
         return config
-    theirs = Run.open(init).config.model
+    theirs = Run.open(folder).config.model
     if theirs.encoder != "vit_inflated":
+        _check_unseen(config.model, theirs, str(folder))
         return config
     values = config.model_dump(mode="json")
     kept = {key: values["model"]["vit"][key] for key in _OWN}
@@ -104,6 +114,24 @@ def adopted(config: Config, init: str | None) -> Config:
     return taken
 
 
+def _check_unseen(ours: ModelConfig, theirs: ModelConfig, where: str) -> None:
+    kind = _encoder_of(ours)
+    if kind != _encoder_of(theirs):
+        return
+    for name in _UNSEEN.get(kind, ()):
+        mine, made = (attrgetter(name)(model) for model in (ours, theirs))
+        if mine != made:
+            raise ConfigError(
+                f"model.{name} = {mine} with first weights of '{where}', made with {made}",
+                "the same: the weights would fit, and mean something else",
+                f"--set model.{name}={json.dumps(made)}",
+            )
+
+
+def _encoder_of(model: ModelConfig) -> str:
+    return model.encoder or {"unetr": "vit3d"}.get(model.name, model.name)
+
+
 def read_first_weights(init: str) -> tuple[Path, dict[str, Tensor], dict[str, str]]:
     """The file behind `--init`, its tensors, and which file it was.
 
@@ -114,7 +142,13 @@ def read_first_weights(init: str) -> tuple[Path, dict[str, Tensor], dict[str, st
     """
     path = Path(init) / WEIGHTS if Path(init).is_dir() else Path(init)
     tensors, _ = read_tensors(path)
-    return path, tensors, {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    return path, tensors, {"path": str(path), "sha256": sha256_of(path)}
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def transfer(network: nn.Module, tensors: Mapping[str, Tensor], config: TrainConfig, where: str) -> Account:
@@ -147,8 +181,7 @@ def transfer(network: nn.Module, tensors: Mapping[str, Tensor], config: TrainCon
         absent = [n for n in own if n in encoder and n not in fitting]
         raise RunError(
             f"weights of '{where}' do not fit the network: {share:.1%} of its encoder; "
-            f"missing or of another shape: {', '.join(absent[:4])}"
-            + (f" and {len(absent) - 4} more" if len(absent) > 4 else ""),
+            f"missing or of another shape: {listed(absent)}",
             f"at least {config.transfer_floor:.0%} (train.transfer_floor)",
             "use the network and the settings under model. that they were made with",
         )

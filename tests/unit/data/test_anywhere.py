@@ -30,3 +30,18 @@ def test_without_it_every_crop_shows_an_object_and_with_it_some_do_not() -> None
     some = (shares(0.5) == 0).mean()
     assert 0.2 < some < 0.6  # half of the crops lie anywhere, and eight in ten places there are empty
     assert (shares(1.0) == 0).mean() > 0.6
+
+
+def test_what_a_crop_is_centred_on_lies_anywhere_in_its_middle_half() -> None:
+    labels = np.zeros((40, 40, 160), np.uint64)
+    labels[20, 20, 80] = 1
+    config = DataConfig(augment=AugmentConfig().still(), normalise="uint8", centred=1.0)
+    pair = (
+        Volume((labels * 200).astype(np.uint8), (8, 8, 8), kind="image"),
+        Volume(labels, (8, 8, 8), kind="labels"),
+    )
+    targets = AffinityTargets.of(NEAREST, config, (8, 8, 8))
+    sampler = Sampler(prepare([pair], config), (16, 16, 32), targets, config, 0)
+    spots = np.array([np.argwhere(sampler(i)["image"][0] > 0.5)[0] for i in range(300)])
+    assert spots.min(0).tolist() == [4, 4, 8]
+    assert spots.max(0).tolist() == [12, 12, 24]

@@ -151,3 +151,19 @@ def test_settings_reach_the_targets() -> None:
     targets = OrganelleTargets.of(config, (8, 8, 8), ())
     assert (targets.sigma_nm, targets.reach_nm) == (30.0, 45.0)
     assert targets.context == ((6, 6),) * 3
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_of_a_single_section_everything_is_known_in_the_plane(size: tuple[float, float, float]) -> None:
+    config = Config.model_validate({"task": "mitochondria", "model": {"flat": True}, "organelles": {"sigma_nm": 20.0}})
+    targets = OrganelleTargets.of(config, size, ())
+    section = some_labels(2, (1, 40, 50))
+    # what lies before and behind is no part of the image, what lies around it is
+    pads = [(0, 0), *targets.context[1:]]
+    wide = np.pad(section, pads, mode="reflect")
+    placed, known = (np.pad(a, [targets.context[0], (0, 0), (0, 0)]) for a in (wide, np.ones(wide.shape, bool)))
+    made = targets(placed, known)
+    assert made["valid"].all()
+    wanted = np.tanh(distance_by_hand(wide, (1e6, *size[1:]), 40.0) / 20.0)[:, *(slice(a, -b) for a, b in pads[1:])]
+    np.testing.assert_allclose(made["targets"][2], wanted, atol=1e-5)
+    assert (made["targets"][1] == contour_by_hand(wide, False)[:, *(slice(a, -b) for a, b in pads[1:])]).all()

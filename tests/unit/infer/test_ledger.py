@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -98,3 +99,11 @@ def test_a_damaged_plan_is_an_error_and_none_is_none(tmp_path):
     (tmp_path / "plan.json").write_text('{"ke')
     with pytest.raises(VolumeError, match="damaged"):
         read_plan(tmp_path)
+
+
+def test_a_process_with_the_number_of_a_dead_one_is_not_at_its_task(ledger):
+    ledger.begin("a", 0)
+    path = ledger.folder / "running/a/0.json"
+    who = json.loads(path.read_text())
+    path.write_text(json.dumps(who | {"born": who["born"] - 3600}))
+    assert ledger.state("a", 1)["running"] == 0

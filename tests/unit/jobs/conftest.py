@@ -36,4 +36,6 @@ def aff(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def whole(aff: Path) -> Volume:
     """The labels of the volume as one."""
-    return api.segment(aff, set=SETTINGS)
+    found = api.segment(aff, set=SETTINGS)
+    assert found.attrs["objects"] > 1
+    return found

@@ -121,6 +121,13 @@ def test_sizes_are_those_of_the_truth_for_hits_and_misses():
     assert (got["num_truth_c"], got["recall_75_c"], got["accuracy_75_c"]) == (1, 0.0, 0.0)
 
 
+def test_a_group_ends_with_its_upper_limit():
+    pairs = line_pairs((50, 51), (50, 51))
+    sizes = (pairs.truth_voxels, pairs.pred_voxels)
+    got = by_category(pairs, match(pairs, 0.75), sizes, np.array([0.0, 50.0, np.inf]), ("a", "b"))
+    assert (got["num_truth_a"], got["num_truth_b"], got["precision_75_a"], got["precision_75_b"]) == (1, 1, 1, 1)
+
+
 def test_empty_bins_are_not_reported_and_full_ones_are():
     got = detection_scores(line_pairs((100, 20), (100, 20)), size_edges_voxels=(10, 60))
     assert {k for k in got if k.startswith("num_truth_")} == {"num_truth_medium", "num_truth_large"}

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tests.unit.metrics.trees import GOLD, TRACE, compared, path, random_tree, tree
 
+from neuropil.metrics import matching
 from neuropil.metrics.tree_topology import critical_nodes, matched_edges, matched_points, netmets
 
 
@@ -18,8 +19,10 @@ def best_by_trying(true, traced, tolerance):
     return best
 
 
+@pytest.mark.parametrize("cells", [0, 1 << 18], ids=["sparse", "dense"])
 @pytest.mark.parametrize("seed", range(12))
-def test_matching_is_the_best_there_is(seed):
+def test_matching_is_the_best_there_is(seed, cells, monkeypatch):
+    monkeypatch.setattr(matching, "_DENSE_CELLS", cells)
     rng = np.random.default_rng(seed)
     true, traced = rng.random((rng.integers(1, 7), 3)) * 4, rng.random((rng.integers(1, 7), 3)) * 4
     pairs = matched_points(true, traced, 2.0)

@@ -270,6 +270,24 @@ def test_fewer_blocks_are_dropped_by_name_and_more_are_refused(tmp_path: Path) -
     assert "missing: " in report.lines()[-1]
 
 
+def test_what_no_shape_tells_is_not_taken_from_the_user(tmp_path: Path) -> None:
+    source, config = source_of(tmp_path), InflateConfig()
+    target = plan_inflated(source, config, (5, 4, 4), None)
+    with pytest.raises(ConfigError, match=r"model\.vit\.heads = 3 [\s\S]*expected: 2[\s\S]*inflate\.heads"):
+        inflate(source, target.model_copy(update={"heads": 3}), config)
+    turning = target.inflated.model_copy(update={"positions": "rope"})
+    with pytest.raises(ConfigError, match=r"inflated\.positions = rope [\s\S]*table"):
+        inflate(source, target.model_copy(update={"inflated": turning}), config)
+
+
+def test_a_table_of_another_shape_is_told(tmp_path: Path) -> None:
+    source, config = source_of(tmp_path), InflateConfig(floor=0.5)
+    target = plan_inflated(source, config, (5, 4, 4), None)
+    other = target.inflated.model_copy(update={"table": (1, 2, 2)})
+    _, report = inflate(source, target.model_copy(update={"inflated": other}), config)
+    assert report.missing == tuple(report.dropped) == ("pos_embed",)
+
+
 def test_a_target_needs_a_patch(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"model\.vit\.patch is empty"):
         inflate(source_of(tmp_path), ViTConfig(dim=24, heads=2), InflateConfig())

@@ -80,6 +80,7 @@ def test_thresholds_are_met_by_equal_values() -> None:
     at = InstancesConfig(foreground=0.2, seed_foreground=0.2, seed_distance=0.6)
     assert instances(stored, NM, at).all()
     assert not instances(stored, NM, at.model_copy(update={"foreground": 0.201, "seed_foreground": 0.201})).any()
+    assert not instances(stored, NM, at.model_copy(update={"seed_distance": 0.601})).any()
 
 
 def test_small_objects_vanish_by_their_volume() -> None:
@@ -93,6 +94,16 @@ def test_small_objects_vanish_by_their_volume() -> None:
     assert set(np.unique(got)) == {0, 1}
     assert (got[truth == 1] == 0).all()
     assert least_voxels(1.0, (100, 100, 100)) == 1000
+    assert least_voxels(1.0001, (100, 100, 100)) == 1001
+
+
+def test_a_diagonal_wall_of_contour_parts_seeds() -> None:
+    stored = np.full((3, 1, 6, 6), 255, np.uint8)
+    stored[1] = 0
+    stored[1, 0, np.arange(6), 5 - np.arange(6)] = 255
+    got = instances(stored, NM, PLAIN)[0]
+    assert got[0, 0] != got[5, 5]
+    assert set(np.unique(got)) == {1, 2}
 
 
 def test_semantic_pieces_and_mask() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from neuropil.config import load_config
@@ -36,6 +37,32 @@ def test_the_map_shows_the_preference_of_trained_agents() -> None:
     # at first every mask is random; 48 draws of that spread by sqrt(.75 * .25 / 48) = .06
     assert spread[0] < 0.1
     assert spread[1] > 1.5 * spread[0]
+
+
+def noted(chooser: torch.nn.Module) -> str:
+    return repr((chooser.state(), chooser.after_update(0, 20), chooser.__dict__.get("_known")))
+
+
+#: A floor that no choice reaches, and little patience: were it told, the watchdog would give the agents up.
+IMPATIENT = ("pretrain.agents.entropy_floor=0.999999", "pretrain.agents.patience=4")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"), [("decision_mim", IMPATIENT), ("mae", ("pretrain.mask.policy=loss_ranked",))]
+)
+def test_looking_leaves_no_trace_in_the_run(
+    recipe: str, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = load_config(recipe, (*SMALL, *words))
+    torch.manual_seed(0)
+    objective = PRETEXTS.resolve(recipe)(config, (8.0, 8.0, 8.0))
+    image = torch.rand(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    crop = {"image": image, "voxel_size": torch.full((1, 3), 8.0), "index": torch.tensor([0])}
+    before = noted(objective.chooser)
+    hidden_shares(objective, crop, config)
+    look(objective, crop, config)
+    assert noted(objective.chooser) == before
+    assert "warning" not in capsys.readouterr().err
 
 
 def test_shares_of_a_record_are_those_of_random_masks_at_first() -> None:

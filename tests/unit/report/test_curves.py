@@ -45,3 +45,14 @@ def test_rows_without_numbers_are_skipped():
         {"x": 1},
     ]
     assert columns(rows, "step", "loss") == ([2.0, 2.0], [1.0, 3.0])
+
+
+def test_tasks_have_the_curves_of_their_scores():
+    from neuropil.tasks.base import task_named
+
+    for name in ("mitochondria", "semantic", "trees"):
+        headline = task_named(name).headline
+        rows = [{"step": n, **dict.fromkeys(headline, 0.5 + n / 100)} for n in range(3)]
+        (chart,) = run_charts(ReportData("x", validation=rows))
+        assert len(chart.legend) == len(headline)
+        assert len({colour for _, colour in chart.legend}) == len(headline)

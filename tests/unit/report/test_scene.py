@@ -94,3 +94,26 @@ def test_affinities_become_x_y_z_as_red_green_blue(full):
 def test_affinities_need_one_offset_a_channel(full):
     with pytest.raises(InputError, match="3 affinity channels and 1 offsets"):
         read_scene(replace(full, offsets=((-1, 0, 0),)), Look())
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("foreground",), "white is foreground"),
+        (("foreground", "centreline"), "red is foreground, green is centreline"),
+        (("foreground", "contour", "distance", "more"), "red is foreground, green is contour, blue is distance"),
+        ((), "red is channel 0, green is channel 1"),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_colours_of_a_prediction_are_what_the_page_says(names, told, dtype):
+    top = 255 if dtype == np.uint8 else 1
+    stored = np.zeros((len(names) or 2, 2, 4, 4), dtype)
+    stored[-1] = top
+    stored[0] = top
+    attrs = {"channels": list(names)} if names else {}
+    volume = Volume(stored, (8.0, 8.0, 8.0), axes="czyx", kind="prediction", attrs=attrs)
+    scene = read_scene(ReportData("x", affinities=volume), Look())
+    assert scene.evidence == f"Prediction: {told}."
+    seen = scene.affinities_ZYXC[0, 0, 0].tolist()
+    assert seen == {1: [255, 255, 255], 2: [255, 255, 0], 4: [255, 0, 0]}[len(stored)]

@@ -45,6 +45,12 @@ def test_missed_and_extra_have_their_colours_in_their_places():
         assert not like(pixels(figure), COLOURS["missed"]).any()
 
 
+def test_shares_are_of_the_cable_that_lies_apart():
+    made = page(TreeView(compared(TRUTH, TEST), "voxel"))
+    # of a side branch of 18 steps, all but the two next to the trunk; beside a trunk of 50
+    assert [share for *_, share in made.legend] == ["76.5 %", "23.5 %", "23.5 %"]
+
+
 def test_a_perfect_trace_has_neither():
     made = page(TreeView(compared(TRUTH, TRUTH), "voxel"))
     picture = pixels(made.rows[0].figures[-1][1])

@@ -26,6 +26,16 @@ def test_merges_are_judged_by_most_voxels_of_both_sides() -> None:
     assert found.right.tolist() == [True, True, False]
 
 
+def test_voxels_that_were_not_annotated_have_no_say() -> None:
+    ignored = 2**64 - 1
+    truth = np.array([7, 7, ignored, ignored, ignored, 7, ignored - 1, ignored], np.uint64)
+    fragments = np.array([1, 1, 2, 2, 2, 2, 3, 3])
+    # most of 2 was not annotated, but what was is of 7; of 3 nothing is known, even though it was "ignored" by both
+    found = judged(tree([(1, 2), (2, 3)], [0.9, 0.5], 3), contingency(truth, fragments))
+    assert found.levels.tolist() == [0.9]
+    assert found.right.tolist() == [True]
+
+
 def test_sides_are_judged_as_they_have_become() -> None:
     truth = np.array([7, 8, 8, 8, 7, 7, 7, 7, 7])
     fragments = np.array([1, 2, 2, 2, 3, 3, 3, 3, 3])

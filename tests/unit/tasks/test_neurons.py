@@ -79,3 +79,19 @@ def test_few_fragments_are_calibrated_by_the_merges_of_all_labelled_voxels() -> 
     plenty = load_config("em_neurons", ["model.offsets=[[-1,0,0],[0,-1,0],[0,0,-1]]", "segment.enough=1"])
     assert from_few(found, everything, (8.0, 8.0, 8.0), plenty) == found
     assert len(asked) == 1
+
+
+def test_where_no_merge_can_be_judged_the_slabs_decide() -> None:
+    config = load_config("em_neurons", ["model.offsets=[[-1,0,0],[0,-1,0],[0,0,-1]]"])
+    labels, stored = _neurites(2)
+    slab = Predicted(stored, labels)
+    found = calibrate([slab], (8.0, 8.0, 8.0), config)
+    nowhere = Predicted(stored, np.full(labels.shape, 2**64 - 1, np.uint64))
+    assert from_few(found, lambda: [nowhere], (8.0, 8.0, 8.0), config) == found
+
+
+@pytest.mark.parametrize("method", ["mutex", "package.module:other"])
+def test_a_segmenter_without_thresholds_is_left_alone(method: str) -> None:
+    config = load_config("em_neurons", [f"segment.method={method}"])
+    found = {"score": 1.0, "calibration": {"threshold": None, "bias": []}}
+    assert from_few(found, pytest.fail, (8.0, 8.0, 8.0), config) is found

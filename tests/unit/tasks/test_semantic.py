@@ -8,7 +8,8 @@ import torch
 
 from neuropil.config import Config
 from neuropil.tasks.base import Predicted
-from neuropil.tasks.semantic import TASK, THRESHOLDS, calibrate, loss
+from neuropil.tasks.foreground import THRESHOLDS
+from neuropil.tasks.semantic import TASK, calibrate, loss
 
 NM = (8.0, 8.0, 8.0)
 

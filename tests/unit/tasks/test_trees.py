@@ -9,8 +9,8 @@ import torch
 from neuropil.config import Config, parse_config
 from neuropil.data.tree_labels import BESIDE, INSIDE, MIDDLE, SHELL, TreeVoxels
 from neuropil.tasks.base import Predicted
+from neuropil.tasks.foreground import THRESHOLDS
 from neuropil.tasks.losses import centreline_recall_loss
-from neuropil.tasks.semantic import THRESHOLDS
 from neuropil.tasks.trees import TASK, calibrate, channels, loss
 
 NM = (600.0, 300.0, 300.0)

@@ -32,7 +32,7 @@ def _tube(radius: float, axis: int, spacing=(1.0, 1.0, 1.0)) -> np.ndarray:
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_a_tube_answers_in_its_middle_whatever_its_direction(axis) -> None:
-    sigmas = sigmas_nm((1.0, 2.0, 4.0), (1, 1, 1))
+    sigmas = sigmas_nm((1.0, 2.0, 4.0), 1.0)
     best, _ = strongest(_tube(2.0, axis), sigmas, [1.0] * 3, (1, 1, 1), least=0.0)
     assert np.unravel_index(best[8:-8, 8:-8, 8:-8].argmax(), (24, 24, 24))[(axis + 1) % 3] == 12
     assert best[20, 20, 20] == pytest.approx(
@@ -43,7 +43,7 @@ def test_a_tube_answers_in_its_middle_whatever_its_direction(axis) -> None:
 def test_the_scale_that_fits_answers_most() -> None:
     answers = {
         radius: [
-            strongest(_tube(radius, 2), sigmas_nm((r,), (1, 1, 1)), [1.0], (1, 1, 1), least=0.0)[0][20, 20, 20]
+            strongest(_tube(radius, 2), sigmas_nm((r,), 1.0), [1.0], (1, 1, 1), least=0.0)[0][20, 20, 20]
             for r in (1.0, 2.0, 4.0)
         ]
         for radius in (1.0, 4.0)
@@ -53,7 +53,7 @@ def test_the_scale_that_fits_answers_most() -> None:
 
 
 def test_plates_and_dark_tubes_do_not_answer() -> None:
-    sigmas = sigmas_nm((2.0,), (1, 1, 1))
+    sigmas = sigmas_nm((2.0,), 1.0)
     plate = np.zeros((40, 40, 40), np.float32)
     plate[18:22] = 100
     tube = strongest(_tube(2.0, 2), sigmas, [1.0], (1, 1, 1), least=0.0)[0][20, 20, 20]
@@ -65,7 +65,7 @@ def test_plates_and_dark_tubes_do_not_answer() -> None:
 
 def test_a_tile_with_its_rim_gets_the_values_of_the_whole() -> None:
     image = np.random.default_rng(1).random((44, 40, 46)).astype(np.float32)
-    sigmas, spacing = sigmas_nm((1.0, 2.0), (2.0, 1.0, 1.0)), (2.0, 1.0, 1.0)
+    sigmas, spacing = sigmas_nm((1.0, 2.0), 1.0), (2.0, 1.0, 1.0)
     whole, _ = strongest(image, sigmas, [1.0, 1.0], spacing, least=0.0)
     z, y, x = halo(sigmas, spacing)
     part, _ = strongest(
@@ -76,7 +76,7 @@ def test_a_tile_with_its_rim_gets_the_values_of_the_whole() -> None:
 
 def test_a_floor_spares_work_only_below_it() -> None:
     image = np.random.default_rng(2).random((12, 14, 16)).astype(np.float32)
-    sigmas = sigmas_nm((1.0, 2.0), (1, 1, 1))
+    sigmas = sigmas_nm((1.0, 2.0), 1.0)
     exact, _ = strongest(image, sigmas, [0.1, 0.2], (1, 1, 1), least=0.0)
     quick, _ = strongest(image, sigmas, [0.1, 0.2], (1, 1, 1), least=0.5)
     high = exact >= 0.5

@@ -3,10 +3,12 @@ from __future__ import annotations
 import numpy as np
 from tests.unit.tracing.phantoms import CONFIG, agreement, line, tubes
 
+from neuropil.skeleton import Skeleton
 from neuropil.tracing.background import survey
 from neuropil.tracing.foreground import neurite_voxels
 from neuropil.tracing.pick import candidates, explained
 from neuropil.tracing.trace import trace
+from neuropil.tracing.voxels import from_places
 
 PATHS = [(line((6, 30, 6), (6, 20, 60), (6, 40, 84)), 2.0), (line((6, 20, 60), (6, 4, 80)), 1.5)]
 
@@ -33,3 +35,14 @@ def test_half_a_tree_explains_less_and_stray_cable_is_less_sure() -> None:
     part = trace(half, CONFIG)
     assert explained(voxels, part.skeleton, part.confidence, CONFIG) < 0.8 * score
     assert explained(voxels, whole.skeleton, 0.3 * whole.confidence, CONFIG) < 0.8 * score
+
+
+def test_evidence_beside_the_surface_of_a_tree_is_explained() -> None:
+    at = np.arange(3 * 40)
+    sure, depth = np.full(len(at), 255, np.uint8), np.ones(len(at), np.float32)
+    voxels = from_places(at, sure, depth, shape=(1, 3, 40), spacing_nm=(1, 1, 1))
+    nodes = np.stack([np.full(21, 0.5), np.full(21, 1.5), np.arange(0.0, 41, 2)], axis=1)
+    thin = Skeleton(nodes, np.full(21, 0.5), np.arange(21) - 1, np.zeros(21, int))
+    assert explained(voxels, thin, np.ones(21), CONFIG) == 1
+    aside = Skeleton(nodes + np.array([0, 4, 0]), thin.radius_nm, thin.parent, thin.kind)
+    assert explained(voxels, aside, np.ones(21), CONFIG) == 0

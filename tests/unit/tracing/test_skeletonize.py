@@ -57,6 +57,16 @@ def test_pieces_of_a_segment_stay_apart() -> None:
     assert np.abs(np.diff(tree.nodes_nm[tree.edges], axis=1)).max() < 5, "no cable across the gap"
 
 
+def test_the_soma_is_the_thickest_place_of_the_main_piece_wherever_it_lies() -> None:
+    out = np.zeros((20, 40, 40), np.uint8)
+    out[4:7, 2:5, 2:22] = out[9:12, 27:30, 2:38] = 1
+    out[np.linalg.norm(np.indices(out.shape) - np.reshape((10, 28, 20), (3, 1, 1, 1)), axis=0) <= 5] = 1
+    ((_, tree),) = skeletons(labels := Volume(out, (1, 1, 1), kind="labels"), CONFIG, segments(labels, CONFIG))
+    assert (tree.parent < 0).tolist().count(True) == 2
+    assert tree.kind.nonzero()[0].tolist() == [0]
+    assert np.linalg.norm(tree.nodes_nm[0] - [10.5, 28.5, 20.5]) < 1
+
+
 def test_a_thin_line_and_a_blob() -> None:
     out = np.zeros((9, 9, 40), np.uint8)
     out[4, 4, :] = 1
@@ -68,6 +78,17 @@ def test_a_thin_line_and_a_blob() -> None:
     ((_, tree),) = skeletons(blob := Volume(ball, (1, 1, 1), kind="labels"), few, segments(blob, few))
     assert tree.radius_nm.max() == pytest.approx(8, abs=1)
     assert len(tree.parent) < 12
+
+
+def test_smoothing_moves_no_node_out_of_a_hairpin() -> None:
+    out = np.zeros((1, 9, 40), np.uint8)
+    out[0, [3, 5], 2:36] = out[0, 4, 36] = 1
+    labels = Volume(out, (1, 1, 1), kind="labels")
+    few = CONFIG.labels.model_copy(update={"min_voxels": 1, "cover": 0.5})
+    smooth = CONFIG.model_copy(update={"smooth": 3.0, "cover_voxels": 0.1, "labels": few})
+    ((_, tree),) = skeletons(labels, smooth, segments(labels, smooth))
+    assert tree.length_nm() > 60, "there and back"
+    assert out[tuple(np.floor(tree.nodes_nm).astype(int).T)].all()
 
 
 def test_a_segment_beyond_memory_is_refused() -> None:

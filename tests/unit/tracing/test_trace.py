@@ -69,10 +69,45 @@ def test_a_single_image_is_a_stack_of_depth_one() -> None:
     assert (found.nodes_nm[:, 0] == 0.5).all()
 
 
+@pytest.mark.parametrize("thick", [0.01, 50.0])
+def test_the_thickness_of_a_single_image_does_not_matter(thick) -> None:
+    flat = [(line((0.5, 40, 8), (0.5, 40, 50)), 3.0), (line((0.5, 40, 50), (0.5, 12, 90)), 2.0)]
+    grey = tubes((1, 80, 96), flat).numpy()
+    soma = (0.5, 40, 10)
+    plain, other = (
+        trace(Volume(grey, (z, 1, 1), kind="image"), CONFIG, (soma[0] * z, *soma[1:])).skeleton for z in (1, thick)
+    )
+    assert np.array_equal(plain.parent, other.parent)
+    assert np.allclose(plain.nodes_nm[:, 1:], other.nodes_nm[:, 1:])
+    assert np.allclose(plain.radius_nm, other.radius_nm)
+
+
 def test_dark_on_bright_is_seen_as_such() -> None:
     paths = [(line((6, 30, 6), (6, 20, 60), (6, 40, 84)), 2.0)]
     found = trace(tubes((12, 56, 90), paths, dark=True), CONFIG).skeleton
     assert agreement(found, paths[0][0], 2.0)[1] > 0.95
+
+
+def test_the_negative_of_an_image_has_the_same_tree() -> None:
+    grey = tubes((40, 80, 96), BRANCHED).numpy()
+    one, other = (trace(Volume(g, (1, 1, 1), kind="image"), CONFIG) for g in (grey, 255 - grey))
+    assert np.array_equal(one.skeleton.parent, other.skeleton.parent)
+    assert np.allclose(one.skeleton.nodes_nm, other.skeleton.nodes_nm)
+    assert np.allclose(one.skeleton.radius_nm, other.skeleton.radius_nm, atol=0.02)
+
+
+def test_faint_pieces_and_dust_are_left_out() -> None:
+    sure = np.zeros((5, 30, 80), np.float32)
+    sure[1:4, 4:7, 4:76], sure[1:4, 14:17, 4:76], sure[1:4, 24:27, 4:10] = 1, 0.4, 1
+    volume = Volume(sure, (1, 1, 1), kind="image")
+
+    def rows(**change: float) -> set[int]:
+        config = CONFIG.model_copy(update={"source": "probability", "keep": "all", "gap": 0.0, "faint": 0.0, **change})
+        return set((trace(volume, config).skeleton.nodes_nm[:, 1] // 10).astype(int).tolist())
+
+    assert rows() == {0}
+    assert rows(strong=0.4) == {0, 1}
+    assert rows(min_piece=0.0) == {0, 2}
 
 
 def test_a_gap_is_bridged_and_the_bridge_is_less_sure() -> None:
@@ -90,17 +125,45 @@ def test_a_gap_is_bridged_and_the_bridge_is_less_sure() -> None:
     assert (both.skeleton.parent < 0).sum() == 2
 
 
+def test_the_root_of_the_neuron_is_the_first_node_where_all_pieces_are_kept() -> None:
+    paths = [(line((4, 8, 5), (4, 8, 50)), 2.0), *((np.add(p, (0, 10, 0)), r) for p, r in BRANCHED)]
+    found = trace(tubes((40, 92, 96), paths), CONFIG.model_copy(update={"keep": "all", "gap": 0.0}))
+    assert (found.skeleton.parent < 0).sum() == 2
+    assert np.linalg.norm(found.skeleton.nodes_nm[0] - [20, 50, 10.5]) < 3
+    assert found.skeleton.kind.nonzero()[0].tolist() == [0]
+    assert found.skeleton.radius_nm.argmax() == 0
+
+
 def test_the_longest_piece_is_the_neuron_unless_the_soma_is_given() -> None:
     long, short = line((6, 12, 5), (6, 12, 85)), line((6, 44, 20), (6, 44, 60))
     image = tubes((12, 56, 92), [(long, 1.5), (short, 2.5)], offset=(100, 200, 300))
     found = trace(image, CONFIG).skeleton
     assert np.abs(found.nodes_nm[:, 1] - 212).max() < 3, "in the volume's own place"
+    assert (found.kind == 0).all(), "nothing stands out as a soma"
     other = trace(image, CONFIG, soma_nm=(106, 243, 340))
     assert other.soma_found
     assert np.abs(other.skeleton.nodes_nm[:, 1] - 244).max() < 3
     assert np.linalg.norm(other.skeleton.nodes_nm[0] - [106, 244, 340]) < 5
     with pytest.raises(InputError, match="from the nearest neurite"):
         trace(image, CONFIG, soma_nm=(106, 228, 520))
+
+
+def test_a_soma_given_at_its_side_is_rooted_in_its_middle() -> None:
+    found = trace(tubes((40, 80, 96), BRANCHED), CONFIG, soma_nm=(20, 44, 10))
+    assert np.linalg.norm(found.skeleton.nodes_nm[0] - [20, 40, 10.5]) < 2
+
+
+def test_thinning_follows_strong_evidence_and_holds_the_whole_stack() -> None:
+    sure = np.zeros((5, 40, 80), np.float32)
+    sure[1:4, 4:7, 4:76], sure[1:4, 7:36, 39:42] = 1, 0.4
+    volume = Volume(sure, (1, 1, 1), kind="image", name="map")
+    config = CONFIG.model_copy(update={"source": "probability", "tracer": "thinning", "faint": 0.0})
+    assert trace(volume, config).skeleton.nodes_nm[:, 1].max() < 8
+    reached = trace(volume, config.model_copy(update={"strong": 0.4})).skeleton.nodes_nm[:, 1].max()
+    assert reached > 30
+    few = config.model_copy(update={"memory_gb": 64 * 950 / 2**30})
+    with pytest.raises(InputError, match="for the thinning tracer"):
+        trace(volume, few)
 
 
 def test_crossing_neurites_are_both_traced() -> None:

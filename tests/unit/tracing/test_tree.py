@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from neuropil.skeleton import depths
+from neuropil.tracing.soma import thickest
 from neuropil.tracing.tree import Tree, as_skeleton, joined, smoothed
 
 
@@ -51,3 +54,16 @@ def test_a_skeleton_has_its_root_first_and_even_nodes() -> None:
     assert (np.diff(depths(skeleton.parent)) >= 0).all()
     assert skeleton.edge_lengths_nm().max() <= 3.0 + 1e-9
     assert sure == pytest.approx(np.full(len(sure), 0.5))
+
+
+def test_the_ends_of_a_bridge_are_no_surer_than_it() -> None:
+    two = Tree(np.eye(3)[[0, 1, 2, 0]], np.ones(4), np.array([-1, 0, -1, 2]), np.full(4, 0.6), np.array([0, 0, 1, 1]))
+    whole = joined(two, np.array([[1, 2]]), np.array([0.25]), np.array([0]))
+    assert whole.confidence.tolist() == [0.6, 0.25, 0.25, 0.6]
+
+
+def test_the_main_piece_is_that_of_the_most_sure_cable() -> None:
+    places = np.array([[0, 0, 0], [0, 0, 10], [0, 9, 0], [0, 9, 6]], float)
+    two = Tree(places, np.array([3.0, 1, 1, 2]), np.array([-1, 0, -1, 2]), np.ones(4), np.array([0, 0, 1, 1]))
+    assert thickest(two) == 0
+    assert thickest(replace(two, confidence=np.array([0.5, 0.5, 1, 1]))) == 3

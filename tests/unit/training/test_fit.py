@@ -13,8 +13,11 @@ import pytest
 import torch
 
 from neuropil import open_volume, train
+from neuropil.config import parse_config
 from neuropil.errors import ConfigError, GeometryError, InputError, RunError
+from neuropil.tasks.base import task_named
 from neuropil.training.checkpoint import CHECKPOINT, Run, read_tensors
+from neuropil.training.fit import _built
 from neuropil.volume import Volume
 
 
@@ -171,3 +174,15 @@ def test_resuming_something_else_is_refused(
 def test_a_loss_that_is_not_finite_stops_the_run(phantom_h5: Path, tiny: tuple[str, ...], tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"lower train\.lr"):
         _train(phantom_h5, tmp_path / "r", tiny, 40, set=["train.lr=1e30", "train.clip=1e30", "train.validations=1"])
+
+
+@pytest.mark.parametrize("task", ["neurons", "mitochondria", "semantic", "trees"])
+@pytest.mark.parametrize("network", [{"channels": [4, 8]}, {"name": "unetr", "vit": {"dim": 24, "heads": 2}}])
+def test_a_fresh_network_answers_what_its_task_expects(task: str, network: dict[str, object]) -> None:
+    torch.manual_seed(0)
+    config = parse_config({"task": task, "model": {"offsets": [[-1, 0, 0], [0, -1, 0], [0, 0, -1]], **network}})
+    made = _built(config, (8.0, 8.0, 8.0)).eval()
+    with torch.no_grad():
+        answer = torch.sigmoid(made(torch.rand(1, 1, 16, 16, 16))).mean((0, 2, 3, 4))
+    priors = [channel.prior for channel in task_named(task).channels(config)]
+    assert answer.tolist() == pytest.approx(priors, rel=0.2)

@@ -14,7 +14,7 @@ from neuropil.errors import ConfigError, InputError, RunError
 from neuropil.geometry import Box
 from neuropil.training.checkpoint import CHECKPOINT, WEIGHTS, Run, read_tensors
 from neuropil.training.loop import train_loop
-from neuropil.training.pretrain import fit_pretext, hold_back
+from neuropil.training.pretrain import fit_pretext, hold_back, restored
 
 SMALL = (
     "data.crop=[16,16,16]",
@@ -203,6 +203,18 @@ def test_the_report_shows_what_is_hidden_and_what_is_answered(
     assert all(0 <= share <= 1 for shares in maps for row in shares for share in row)
     assert "masks" not in run.card["best"]
     assert ("entropy, share of the greatest" in page) == (words[0] == "decision_mim")
+
+
+@pytest.mark.parametrize("recipe", ["decision_mim", "multiscale"])
+def test_pictures_are_made_by_all_that_the_run_has_learned(phantom_h5: Path, tmp_path: Path, recipe: str) -> None:
+    run = _pretrain(phantom_h5, tmp_path / "p", recipe=recipe)
+    stored, _ = read_tensors(run.path / CHECKPOINT)
+    objective = restored(run)
+    found = {n: t for n, t in objective.state_dict().items() if not n.startswith("kept.")}
+    assert len(found) > 4  # agents, or what matches views
+    assert [n for n, t in found.items() if not torch.equal(t, stored[f"objective.{n}"])] == []
+    assert [n for n, t in objective.kept.state_dict().items() if not torch.equal(t, stored[f"ema.{n}"])] == []
+    assert not objective.training
 
 
 def test_a_report_without_the_volume_says_so(phantom_h5: Path, tmp_path: Path) -> None:

@@ -105,3 +105,34 @@ def test_taps_that_do_not_fit_the_inflated_encoder_are_refused(tmp_path: Path) -
     run = _inflated(tmp_path / "i", "model.vit.depth=2")
     with pytest.raises(ConfigError, match="taps"):
         adopted(override(Config(), ["model.vit.taps=[3,6]"]), str(run))
+
+
+@pytest.mark.parametrize(
+    ("words", "differs"),
+    [
+        (("model.name=unetr", "model.vit.dim=24", "model.vit.heads=2"), "model.vit.heads=4"),
+        (("model.name=unetr",), "model.vit.wavelengths_nm=[100,5000]"),
+        (("model.name=resunet", "model.norm=group"), "model.norm=instance"),
+    ],
+)
+def test_settings_that_no_shape_tells_must_agree(words: tuple[str, ...], differs: str, tmp_path: Path) -> None:
+    theirs = override(Config(), words)
+    run = Run.create(tmp_path / "encoder", theirs, {"kind": "encoder"}).path
+    ours = override(theirs, [differs])
+    name, _, value = differs.partition("=")
+    for init in (run, run / "model.safetensors"):
+        assert adopted(theirs, str(init)) == theirs
+        with pytest.raises(ConfigError, match=name) as caught:
+            adopted(ours, str(init))
+    assert override(ours, [caught.value.fix.removeprefix("--set ")]) == theirs
+    assert value.strip("[").split(",")[0] in caught.value.got
+    # an encoder of another kind is refused by its shapes
+    other = override(ours, ["model.name=resunet" if "unetr" in words[0] else "model.name=unetr"])
+    assert adopted(other, str(run)) == other
+
+
+def test_the_weights_of_an_inflated_run_bring_its_settings_as_its_folder_does(tmp_path: Path) -> None:
+    run = _inflated(tmp_path / "inflated", "model.vit.heads=3")
+    taken = adopted(Config(), str(run))
+    assert taken.model.vit.heads == 3
+    assert adopted(Config(), str(run / "model.safetensors")) == taken

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
-from neuropil.errors import RunError
+from neuropil.errors import RunError, listed
 
 #: The kernel of patches, by which the transformer is found within a file.
 _ANCHORS = (
@@ -110,7 +110,7 @@ def renamed(tensors: Mapping[str, Tensor], where: str) -> tuple[dict[str, Tensor
     if unknown or twice:
         what, names = ("unknown", unknown) if unknown else ("repeated", twice)
         raise RunError(
-            f"{where} has {len(names)} {what} tensors: {_some(names)}",
+            f"{where} has {len(names)} {what} tensors: {listed(names)}",
             "the tensors of DINO, DINOv2, DINOv3, MAE, torchvision, timm or Hugging Face vision transformers",
             "nothing is left out unless it is known to be of no use to an encoder",
         )
@@ -143,11 +143,7 @@ def _stranger(tensors: Mapping[str, Tensor], where: str) -> RunError:
             "neuropil.models.inflate.inflate_convnext makes its kernels 3-D",
         )
     return RunError(
-        f"{where} holds no 2-D vision transformer: among {len(tensors)} tensors ({_some(list(tensors))}) there is no "
+        f"{where} holds no 2-D vision transformer: among {len(tensors)} tensors ({listed(list(tensors))}) there is no "
         "kernel of patches",
         "one of " + ", ".join(_ANCHORS),
     )
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neuropil.errors import RunError
+from neuropil.errors import RunError, listed
 from neuropil.models.checkpoints2d.files import WeightFile, open_weights
 from neuropil.models.checkpoints2d.names import CONVNEXT_ANCHOR, renamed, within
+from neuropil.models.fitting import misfits
 from neuropil.models.vit2d import Planar, PlanarViT
 from neuropil.models.vit_inflated import rope_periods
 
@@ -128,7 +129,7 @@ def read_convnext(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     own = {n.removeprefix(prefix): t.float() for n, t in file.tensors.items() if n.startswith(prefix)}
     unknown = [n for n in own if not n.startswith((*parts, "head."))]
     if unknown:
-        raise RunError(f"'{file.path}' has unknown tensors: {', '.join(unknown[:4])}", "those of a ConvNeXt")
+        raise RunError(f"'{file.path}' has unknown tensors: {listed(unknown)}", "those of a ConvNeXt")
     return {n: t for n, t in own.items() if n.startswith(parts)}
 
 
@@ -334,17 +335,10 @@ def _check(shape: Planar, tensors: Mapping[str, Tensor], where: str) -> None:
     """Raise a RunError unless the tensors are exactly those of a transformer of such sizes, and finite."""
     with torch.device("meta"):
         own = PlanarViT(shape).state_dict()
-    problems = [f"missing {name}" for name in own if name not in tensors]
-    problems += [f"unexpected {name}" for name in tensors if name not in own]
-    problems += [
-        f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(own[name].shape)}"
-        for name in own
-        if name in tensors and tensors[name].shape != own[name].shape
-    ]
+    problems = misfits(own, tensors)
     problems += [f"{name} is not finite" for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if problems:
-        shown = "; ".join(problems[:4]) + (f"; and {len(problems) - 4} more" if len(problems) > 4 else "")
-        raise RunError(f"{where} is no whole transformer: {shown}", "every tensor of every block")
+        raise RunError(f"{where} is no whole transformer: {listed(problems, '; ')}", "every tensor of every block")
 
 
 def _of(tensors: Mapping[str, Tensor], name: str, where: str) -> Tensor:

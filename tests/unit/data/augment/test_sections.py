@@ -98,6 +98,16 @@ def test_a_fold_swallows_tissue_on_both_sides_of_a_black_line():
     assert (np.diff(shown) > 0).all()
 
 
+@pytest.mark.parametrize("angle", [0.0, 0.6, 2.0])
+def test_a_fold_runs_at_its_angle_to_the_x_axis(angle):
+    image = np.ones((1, 101, 101), np.float32)
+    Folded((Fold(0, (50.0, 50.0), angle, 4.0, 10.0),)).change(image)
+    along = np.arange(-35, 36)
+    y, x = np.rint(50 + along * np.sin(angle)).astype(int), np.rint(50 + along * np.cos(angle)).astype(int)
+    assert not image[0, y, x].any()
+    assert (image == 0).mean() < 0.06
+
+
 def test_folds_lie_at_all_angles_and_only_in_sections():
     folds = [f for op in drawn(fold, fold_section=0.2) for f in op.folds]
     assert len(folds) == pytest.approx(400, abs=60)
