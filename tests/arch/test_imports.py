@@ -28,6 +28,7 @@ CORE = {
     "urls",
     "remote",
     "smoothing",
+    "shards",
 }
 MAY = {
     "errors": set(),
@@ -39,6 +40,7 @@ MAY = {
     "progress": set(),
     "versions": set(),
     "smoothing": set(),
+    "shards": {"errors"},
     "urls": {"errors", "geometry"},
     "volume": {"errors", "geometry", "lazy", "registry", "remote", "urls"},
     "affinities": {"errors", "geometry", "volume"},

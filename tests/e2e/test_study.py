@@ -49,7 +49,7 @@ def study(phantom_h5: Path, tmp_path: Path) -> Path:
 
 def test_a_study_goes_on_where_it_stopped(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    main_done = api.bench("label-efficiency", study, out, shard="1/2")
+    main_done = api.bench("label-efficiency", study, out, shard="0/2")
     assert (main_done["done"], main_done["of"]) == (1, 2)
     first = (out / "results" / "scratch_1_s0.json").stat().st_mtime_ns
     with pytest.raises(SystemExit) as stop:
@@ -68,13 +68,13 @@ def test_a_study_goes_on_where_it_stopped(study: Path, tmp_path: Path, capsys: p
 
 def test_another_study_is_not_mixed_in(study: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    api.bench("label-efficiency", study, out, shard="1/2")
+    api.bench("label-efficiency", study, out, shard="0/2")
     study.write_text(study.read_text().replace("train_steps: 2", "train_steps: 3", 1))
     with pytest.raises(RunError, match="other volumes, steps or settings"):
         api.bench("label-efficiency", study, out)
 
 
-@pytest.mark.parametrize("shard", ["0/2", "3/2", "x"])
+@pytest.mark.parametrize("shard", ["2/2", "3/2", "x"])
 def test_bad_shards_and_studies_are_refused(study: Path, tmp_path: Path, shard: str) -> None:
     with pytest.raises(ConfigError, match="--shard"):
         api.bench("label-efficiency", study, tmp_path / "out", shard=shard)

@@ -122,7 +122,7 @@ def segment(
     block, memory, workers, dask
         Short for settings of `jobs`: voxels of a block, what all workers may use ("4GB"), and who does the work.
     shard
-        "i/n" with 1 <= i <= n: this run does its share of the tasks, others do theirs.
+        "i/n" with 0 <= i < n: this run does its share of the tasks, others do theirs.
 
     Returns
     -------
@@ -249,7 +249,8 @@ def _cut_again(
 def _done(
     job: Job, plan: dict[str, Any], config: Config, origin: dict[str, Any], *, shard: str | None, overwrite: bool
 ) -> Volume:
-    from neuropil.jobs.run import Shard, run_job
+    from neuropil.jobs.run import run_job
+    from neuropil.shards import Shard
 
     part = None if shard is None else Shard.parsed(shard)
     result = run_job(job, plan, config.jobs, shard=part, overwrite=overwrite, attrs={"provenance": origin})

@@ -67,7 +67,7 @@ def segment(
         str | None, typer.Option("--dask", help="local, tcp://HOST:PORT, or slurm:OPTIONS (also lsf, pbs, sge).")
     ] = None,
     shard: Annotated[
-        str | None, typer.Option("--shard", metavar="I/N", help="Do this share of the tasks, 1/N to N/N.")
+        str | None, typer.Option("--shard", metavar="I/N", help="Do this share of the tasks, 0/N to N-1/N.")
     ] = None,
     json: Json = False,
 ) -> None:

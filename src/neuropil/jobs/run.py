@@ -12,7 +12,6 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from neuropil.jobs.job import AFFINITIES, LABELS, PIECES, Job, folder_of
 from neuropil.jobs.tasks import perform
 from neuropil.outputs import require_replaceable
 from neuropil.progress import Progress
+from neuropil.shards import Shard
 from neuropil.volume import Volume, open_volume
 
 _LOCKS, _REPLACED = "locks", "replaced"
@@ -37,33 +37,6 @@ _NAMED_FAILURES = 8
 _WARM = 4
 #: Tasks of blocks that follow one of "fragments" take about this share of its time.
 _REST = 0.35
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One of several runs that share the tasks of one job: number `index` of `count`, from 0 (as text, from 1)."""
-
-    index: int
-    count: int
-
-    @classmethod
-    def parsed(cls, text: str) -> Shard:
-        """From "i/n".
-
-        Raises
-        ------
-        ConfigError
-            If it is none.
-        """
-        first, _, second = text.partition("/")
-        if not (first.isdecimal() and second.isdecimal() and 1 <= int(first) <= int(second)):
-            raise ConfigError(f"--shard {text}", "i/n with 1 <= i <= n, for example 1/8 to 8/8")
-        return cls(int(first) - 1, int(second))
-
-    @property
-    def name(self) -> str:
-        """Of its lock."""
-        return f"shard-{self.index + 1}-of-{self.count}"
 
 
 def run_job(

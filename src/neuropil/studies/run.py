@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from neuropil.errors import ConfigError, RunError
+from neuropil.errors import RunError
 from neuropil.geometry import Int3
+from neuropil.shards import Shard
 from neuropil.studies.design import Arm, Cell, Design, Pair, labelled_part
 from neuropil.studies.table import SCORES, markdown, plot_svg
 from neuropil.training.checkpoint import write_atomic
@@ -92,15 +92,13 @@ def dealt(cells: Sequence[Cell], shard: str | None) -> Sequence[Cell]:
     Raises
     ------
     ConfigError
-        If the shard is not "i/n" with 1 <= i <= n.
+        If the shard is not "i/n" with 0 <= i < n.
     """
     if shard is None:
         return cells
-    found = re.fullmatch(r"(\d+)/(\d+)", shard)
-    if not found or not 1 <= int(found[1]) <= int(found[2]):
-        raise ConfigError(f"--shard {shard}", "i/n with 1 <= i <= n, for example 2/4")
+    part = Shard.parsed(shard)
     groups = list(dict.fromkeys((cell.seed, cell.arm) for cell in cells))
-    mine = set(groups[int(found[1]) - 1 :: int(found[2])])
+    mine = set(groups[part.index :: part.count])
     return [cell for cell in cells if (cell.seed, cell.arm) in mine]
 
 

@@ -50,7 +50,7 @@ def test_shards_in_any_order(aff: Path, whole: Volume, tmp_path: Path, seed: int
     out, rng, left = tmp_path / "x.zarr", np.random.default_rng(seed), "other shards"
     for _ in range(60):
         try:
-            result = api.segment(aff, out=out, set=SETTINGS, block=(10, 13, 15), shard=f"{rng.integers(3) + 1}/3")
+            result = api.segment(aff, out=out, set=SETTINGS, block=(10, 13, 15), shard=f"{rng.integers(3)}/3")
             break
         except IncompleteError as error:
             left = str(error)
@@ -58,7 +58,7 @@ def test_shards_in_any_order(aff: Path, whole: Volume, tmp_path: Path, seed: int
             raise AssertionError(left)
     assert told(result) == told(whole)
     for index in range(3):  # those that come late find all done
-        assert told(api.segment(aff, out=out, set=SETTINGS, block=(10, 13, 15), shard=f"{index + 1}/3")) == told(whole)
+        assert told(api.segment(aff, out=out, set=SETTINGS, block=(10, 13, 15), shard=f"{index}/3")) == told(whole)
 
 
 def test_large_volumes_go_in_blocks_by_themselves(
@@ -93,7 +93,7 @@ def test_a_finished_job_is_checked_and_damage_is_mended(aff: Path, whole: Volume
 def test_memory_and_shards_do_not_matter_to_a_job_that_goes_on(aff: Path, whole: Volume, tmp_path: Path) -> None:
     out = tmp_path / "x.zarr"
     with pytest.raises(IncompleteError):
-        api.segment(aff, out=out, set=SETTINGS, block=(10, 13, 15), shard="2/2")
+        api.segment(aff, out=out, set=SETTINGS, block=(10, 13, 15), shard="1/2")
     before = records(out)
     assert len(before) == 4
     assert told(api.segment(aff, out=out, set=SETTINGS, memory="900 MiB")) == told(whole)
@@ -103,7 +103,7 @@ def test_memory_and_shards_do_not_matter_to_a_job_that_goes_on(aff: Path, whole:
 def test_other_work_is_refused_unless_told(aff: Path, whole: Volume, tmp_path: Path) -> None:
     out, ask = tmp_path / "x.zarr", {"set": SETTINGS, "block": (20, 13, 30)}
     with pytest.raises(IncompleteError):
-        api.segment(aff, out=out, **ask, shard="1/2")
+        api.segment(aff, out=out, **ask, shard="0/2")
     with pytest.raises(ConfigError, match=r"segment\.threshold = 0\.55, not 0\.4"):
         api.segment(aff, out=out, **ask, threshold=0.4)
     with pytest.raises(ConfigError, match="block"):
@@ -122,7 +122,7 @@ def test_another_source_of_the_same_name_is_refused(aff: Path, tmp_path: Path) -
     source, out = tmp_path / "a.zarr", tmp_path / "x.zarr"
     shutil.copytree(aff, source)
     with pytest.raises(IncompleteError):
-        api.segment(source, out=out, set=SETTINGS, block=(20, 13, 30), shard="1/2")
+        api.segment(source, out=out, set=SETTINGS, block=(20, 13, 30), shard="0/2")
     volume = open_volume(source)
     changed = Volume(
         volume.numpy() // 2,
@@ -140,12 +140,12 @@ def test_another_source_of_the_same_name_is_refused(aff: Path, tmp_path: Path) -
 def test_a_second_run_on_one_output_is_refused(aff: Path, tmp_path: Path) -> None:
     out, ask = tmp_path / "x.zarr", {"set": SETTINGS, "block": (20, 13, 30)}
     with claimed(tmp_path / "x.blocks/locks", "run", lambda other: True, 60):
-        for shard in (None, "1/2"):
+        for shard in (None, "0/2"):
             with pytest.raises(VolumeError, match="being worked on by process"):
                 api.segment(aff, out=out, **ask, shard=shard)
     with (
-        claimed(tmp_path / "x.blocks/locks", "shard-1-of-2", lambda other: True, 60),
-        pytest.raises(VolumeError, match="shard-1-of-2"),
+        claimed(tmp_path / "x.blocks/locks", "shard-0-of-2", lambda other: True, 60),
+        pytest.raises(VolumeError, match="shard-0-of-2"),
     ):
         api.segment(aff, out=out, **ask, shard="2/3")
     assert not out.exists()
@@ -158,7 +158,7 @@ def test_an_old_output_stays_until_the_new_one_is_whole(aff: Path, whole: Volume
         api.segment(aff, out=out, set=SETTINGS, block=(10, 26, 30))
     assert not (tmp_path / "x.blocks").exists()
     with pytest.raises(IncompleteError):
-        api.segment(aff, out=out, set=SETTINGS, block=(10, 26, 30), shard="1/2", overwrite=True)
+        api.segment(aff, out=out, set=SETTINGS, block=(10, 26, 30), shard="0/2", overwrite=True)
     np.testing.assert_array_equal(open_volume(out).numpy(), old.numpy())
     with pytest.raises(VolumeError, match="exists already"):
         api.segment(aff, out=out, set=SETTINGS, block=(10, 26, 30))
@@ -189,7 +189,7 @@ def test_a_graph_is_cut_again(aff: Path, tmp_path: Path) -> None:
 
 def test_a_graph_that_is_not_there_yet_cannot_be_cut(aff: Path, tmp_path: Path) -> None:
     with pytest.raises(IncompleteError):
-        api.segment(aff, out=tmp_path / "x.zarr", set=SETTINGS, block=(10, 13, 30), shard="1/2")
+        api.segment(aff, out=tmp_path / "x.zarr", set=SETTINGS, block=(10, 13, 30), shard="0/2")
     with pytest.raises(IncompleteError, match="no graph yet"):
         api.segment(from_graph=tmp_path / "x.zarr", out=tmp_path / "z.zarr", threshold=0.3)
 
@@ -199,7 +199,7 @@ def test_status_and_records_say_how_far_it_is(aff: Path, tmp_path: Path) -> None
     with pytest.raises(VolumeError, match="holds no work"):
         api.status(out)
     with pytest.raises(IncompleteError):
-        api.segment(aff, out=out, set=SETTINGS, block=(10, 13, 30), shard="1/3")
+        api.segment(aff, out=out, set=SETTINGS, block=(10, 13, 30), shard="0/3")
     found = api.status(out)
     first = found["stages"][0]
     assert (first["stage"], first["tasks"], first["done"], first["missing"]) == ("fragments", 4, 2, 2)
@@ -225,8 +225,8 @@ def test_what_cannot_be_done_in_blocks_is_refused(aff: Path, tmp_path: Path) -> 
     data = Volume(held.numpy(), held.voxel_size, held.offset, "czyx", "affinities", attrs=held.attrs)
     with pytest.raises(ConfigError, match="in memory"):
         api.segment(data, out=tmp_path / "x.zarr", set=SETTINGS, workers=2, block=(10, 13, 30))
-    with pytest.raises(ConfigError, match="0/3"):
-        api.segment(aff, out=tmp_path / "x.zarr", set=SETTINGS, shard="0/3", block=(10, 13, 30))
+    with pytest.raises(ConfigError, match="3/3"):
+        api.segment(aff, out=tmp_path / "x.zarr", set=SETTINGS, shard="3/3", block=(10, 13, 30))
     with pytest.raises(InputError, match="4GB"):
         api.segment(aff, out=tmp_path / "x.zarr", memory="much")
     with pytest.raises(InputError, match="nothing to segment"):
@@ -264,7 +264,7 @@ def test_blocks_grow_with_the_memory_and_stay_below_it() -> None:
 
 def test_the_plan_says_what_the_result_depends_on(aff: Path, tmp_path: Path) -> None:
     with pytest.raises(IncompleteError):
-        api.segment(aff, out=tmp_path / "x.zarr", set=SETTINGS, block=(10, 13, 30), shard="1/2")
+        api.segment(aff, out=tmp_path / "x.zarr", set=SETTINGS, block=(10, 13, 30), shard="0/2")
     plan = json.loads((tmp_path / "x.blocks/plan.json").read_text())
     assert plan["what"]["segment"]["threshold"] == 0.55
     assert plan["what"]["block"] == [10, 13, 30]

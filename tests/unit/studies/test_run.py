@@ -10,7 +10,7 @@ CELLS = [
 
 def test_shards_share_out_all_cells_and_no_encoder_twice() -> None:
     for n in (1, 2, 4, 5):
-        parts = [dealt(CELLS, f"{i}/{n}") for i in range(1, n + 1)]
+        parts = [dealt(CELLS, f"{i}/{n}") for i in range(n)]
         assert sorted(c.name for part in parts for c in part) == sorted(c.name for c in CELLS)
         encoders = [(c.arm, c.seed) for part in parts for c in {(c.arm, c.seed): c for c in part}.values()]
         assert len(encoders) == len(set(encoders)) == 9
