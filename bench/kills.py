@@ -1,7 +1,7 @@
 """Kill work in blocks (-9) at random moments until it is done, many times over: the bytes must always be the same.
 
-    python bench/kills.py                   # 25 kills on a made-up volume
-    python bench/kills.py --kills 100 --workers 2
+    python bench/kills.py                   # 25 runs on a made-up volume, each killed up to three times
+    python bench/kills.py --runs 100 --workers 2
 
 Prints a line a kill; ends with an error at the first difference. Nothing is timed.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,8 @@ from neuropil.volume import Volume
 
 NEUROPIL = str(Path(sys.executable).with_name("neuropil"))
 SHAPE = (40, 60, 64)
+#: Kills of one run.
+MOST = 3
 OFFSETS = [[-1, 0, 0], [0, -1, 0], [0, 0, -1]]
 
 
@@ -70,31 +73,43 @@ def kill_once(words: list[str], out: Path, rng: random.Random) -> bool:
     return alive
 
 
+def carried(words: list[str], out: Path, straight: Path, rng: random.Random) -> int:
+    """One run, killed some times and then carried to its end; how often it was killed."""
+    kills = 0
+    for _ in range(rng.randint(1, MOST)):
+        if not kill_once(words, out, rng):
+            break
+        kills += 1
+        print(f"  kill {kills}: {len(records(out))} of {len(records(straight))} tasks done", flush=True)
+    before = records(out)
+    subprocess.run(words, check=True, capture_output=True)
+    if any(records(out).get(name) != at for name, at in before.items()):
+        sys.exit("a task that was done was done again")
+    if contents(out) != contents(straight):
+        sys.exit("other bytes than those of an undisturbed run")
+    return kills
+
+
 def main() -> None:
-    """Kill, compare, repeat."""
+    """Kill, carry on, compare, repeat."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=25)
+    parser.add_argument("--runs", type=int, default=25, help="runs that are killed at least once")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    rng, kills, finished = random.Random(args.seed), 0, 0
+    rng, kills, runs, number = random.Random(args.seed), 0, 0, 0
     with tempfile.TemporaryDirectory() as folder:
         aff, straight = Path(folder) / "aff.zarr", Path(folder) / "straight.zarr"
         made_up(aff)
         subprocess.run(command(aff, straight, 1), check=True, capture_output=True)
-        while kills < args.kills:
-            out = Path(folder) / f"x{finished}.zarr"
-            if kill_once(command(aff, out, args.workers), out, rng):
-                kills += 1
-                print(f"kill {kills}: {len(records(out))} of {len(records(straight))} tasks done", flush=True)
-                if len(records(out)) < 0.8 * len(records(straight)):
-                    continue
-            subprocess.run(command(aff, out, args.workers), check=True, capture_output=True)
-            if contents(out) != contents(straight):
-                sys.exit(f"run {finished} ended with other bytes")
-            finished += 1
-            print(f"run {finished} ended with the same bytes", flush=True)
-    print(f"{kills} kills, {finished} runs carried to their end, all with the bytes of an undisturbed one")
+        while runs < args.runs:
+            out, number = Path(folder) / f"x{number}.zarr", number + 1
+            found = carried(command(aff, out, args.workers), out, straight, rng)
+            runs, kills = runs + (found > 0), kills + found
+            print(f"run {number}: killed {found} times, the same bytes", flush=True)
+            shutil.rmtree(out)
+            shutil.rmtree(out.with_suffix(".blocks"), ignore_errors=True)
+    print(f"{kills} kills in {runs} runs, all carried to their end with the bytes of an undisturbed one")
 
 
 if __name__ == "__main__":
