@@ -92,7 +92,8 @@ def adopted(config: Config, init: str | None) -> Config:
     folder = None if init is None else Path(init).parent if Path(init).name == WEIGHTS else Path(init)
     if folder is None or not (folder / CARD).is_file():
         return config
-    theirs = Run.open(folder).config.model
+    run = Run.open(folder)
+    config, theirs = _encoder_only(config, run, str(folder)), run.config.model
     if theirs.encoder != "vit_inflated":
         _check_unseen(config.model, theirs, str(folder))
         return config
@@ -112,6 +113,16 @@ def adopted(config: Config, init: str | None) -> Config:
             file=sys.stderr,
         )
     return taken
+
+
+def _encoder_only(config: Config, run: Run, where: str) -> Config:
+    """The settings, by which only an encoder is taken from a network that was trained for another task."""
+    made = run.config.task
+    # a run of another kind has a head of its own names; this one's would fit, and mean something else
+    if config.train.transfer != "auto" or run.card.get("kind", "network") != "network" or made == config.task:
+        return config
+    print(f"'{where}' was trained for {made}, not {config.task}: its encoder is taken", file=sys.stderr)
+    return config.model_copy(update={"train": config.train.model_copy(update={"transfer": "encoder"})})
 
 
 def _check_unseen(ours: ModelConfig, theirs: ModelConfig, where: str) -> None:

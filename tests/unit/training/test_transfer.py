@@ -136,3 +136,13 @@ def test_the_weights_of_an_inflated_run_bring_its_settings_as_its_folder_does(tm
     taken = adopted(Config(), str(run))
     assert taken.model.vit.heads == 3
     assert adopted(Config(), str(run / "model.safetensors")) == taken
+
+
+def test_the_head_of_another_task_is_left_though_it_would_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    theirs = override(Config(), ["task=mitochondria"])
+    run = str(Run.create(tmp_path / "m", theirs, {}).path)
+    assert adopted(theirs, run) == theirs
+    assert adopted(Config(), run) == override(Config(), ["train.transfer=encoder"])
+    assert "trained for mitochondria, not neurons: its encoder is taken" in capsys.readouterr().err
+    asked = override(Config(), ["train.transfer=all"])
+    assert adopted(asked, run) == asked
