@@ -29,6 +29,7 @@ CORE = {
     "remote",
     "smoothing",
     "shards",
+    "notebook",
 }
 MAY = {
     "errors": set(),
@@ -42,8 +43,9 @@ MAY = {
     "smoothing": set(),
     "shards": {"errors"},
     "urls": {"errors", "geometry"},
-    "volume": {"errors", "geometry", "lazy", "registry", "remote", "urls"},
-    "affinities": {"errors", "geometry", "volume"},
+    "notebook": {"geometry", "volume"},
+    "volume": {"errors", "geometry", "lazy", "notebook", "registry", "remote", "urls"},
+    "affinities": {"errors", "geometry", "notebook", "volume"},
     "skeleton": {"errors", "geometry", "volume"},
     "plan": {"affinities", "config", "geometry"},
     "synth": {"errors", "geometry", "skeleton"},
@@ -64,7 +66,7 @@ MAY = {
     "outputs": CORE | {"io", "training"},
     "decoding": CORE | {"data", "infer", "models", "training", "outputs", "tasks"},
     "jobs": CORE | {"io", "infer", "post", "training", "outputs", "decoding"},
-    "studies": CORE | {"training"},
+    "studies": CORE | {"tasks", "training"},
     "pages": CORE | {"report", "training"},
     "inputs": CORE | {"training", "tasks"},
     "api": CORE

@@ -10,14 +10,19 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
 
+from neuropil.config import load_config
 from neuropil.config.base import Settings
 from neuropil.errors import ConfigError
 from neuropil.geometry import Box, Int3
+
+
+#: Tasks whose scores a study knows.
+TASKS = ("neurons", "mitochondria", "semantic")
 
 
 class Pair(Settings):
@@ -39,13 +44,27 @@ class Arm(Settings):
     ----------
     pretrain
         Recipe of pretraining; from scratch when empty.
+    init
+        A run, or weights, made elsewhere (an inflated encoder, say) to begin with instead; $NAME is expanded.
     pretrain_set, train_set
         Settings of either part beside those of the study.
     """
 
     pretrain: str | None = None
+    init: str | None = None
     pretrain_set: tuple[str, ...] = ()
     train_set: tuple[str, ...] = ()
+
+    @field_validator("init")
+    @classmethod
+    def _expanded(cls, text: str | None) -> str | None:
+        return None if text is None else os.path.expandvars(text)
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Arm:
+        if self.pretrain is not None and self.init is not None:
+            raise ValueError("an arm pretrains or begins with weights made elsewhere, not both")
+        return self
 
 
 class Design(Settings):
@@ -61,6 +80,8 @@ class Design(Settings):
         What is pretrained on.
     budgets
         Shares of the labels, 0..1; calibration slabs are taken from within them.
+    budget_of
+        Whether a share is a part of every volume ("voxels"), or some of the volumes whole ("volumes").
     seeds
         Each seeds pretraining, training, and the place of the labelled part.
     pretrain_steps, train_steps
@@ -74,6 +95,7 @@ class Design(Settings):
     test: tuple[Pair, ...] = Field(min_length=1)
     unlabelled: tuple[str, ...] = ()
     budgets: tuple[float, ...] = (0.05, 0.25, 1.0)
+    budget_of: Literal["voxels", "volumes"] = "voxels"
     seeds: tuple[int, ...] = (0, 1, 2)
     pretrain_steps: PositiveInt = 5000
     train_steps: PositiveInt = 1000
@@ -101,12 +123,21 @@ class Design(Settings):
             raise ValueError(f"reference '{self.reference}' is none of the arms: {', '.join(self.arms)}")
         if any(arm.pretrain for arm in self.arms.values()) and not self.unlabelled:
             raise ValueError("arms that pretrain need volumes under 'unlabelled'")
+        if self.task not in TASKS:
+            raise ValueError(f"recipe '{self.recipe}' is of {self.task}; studies score {', '.join(TASKS)}")
         return self
+
+    @property
+    def task(self) -> str:
+        """What the networks learn, from the recipe."""
+        return load_config(self.recipe, self.train_set).task
 
     @property
     def fingerprint(self) -> str:
         """Changes whenever the numbers could: all but which budgets and seeds there are, and the arms themselves."""
         shared = self.model_dump(mode="json", exclude={"arms", "budgets", "seeds", "reference"})
+        if self.budget_of == "voxels":
+            del shared["budget_of"]  # studies that were begun before there was a choice go on
         return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:12]
 
     def cells(self) -> Iterator[Cell]:
@@ -178,6 +209,12 @@ def labelled_part(box: Box, share: float, seed: int, least: Int3) -> Box:
     ]
     stop = [a + s for a, s in zip(start, shape, strict=True)]
     return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]), box.voxel_size)
+
+
+def labelled_few(count: int, share: float, seed: int) -> list[int]:
+    """Which of some volumes are labelled: at least one, larger shares hold those of smaller ones."""
+    order = sorted(range(count), key=lambda i: hashlib.sha256(f"{seed} {i}".encode()).digest())
+    return sorted(order[: max(1, round(share * count))])
 
 
 def _sides(box: Box, scale: float, least: Int3) -> list[float]:

@@ -14,11 +14,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from neuropil.config import load_config
 from neuropil.errors import RunError
 from neuropil.geometry import Int3
 from neuropil.shards import Shard
-from neuropil.studies.design import Arm, Cell, Design, Pair, labelled_part
-from neuropil.studies.table import SCORES, markdown, plot_svg
+from neuropil.studies.design import Arm, Cell, Design, Pair, labelled_few, labelled_part
+from neuropil.studies.table import KEPT, SCORES, markdown, plot_svg
+from neuropil.tasks.base import task_named
 from neuropil.training.checkpoint import write_atomic
 from neuropil.versions import versions
 from neuropil.volume import Volume, open_volume, require_kind
@@ -108,10 +110,10 @@ def _result(folder: Path, cell: Cell) -> Path:
 
 def _run_cell(design: Design, cell: Cell, folder: Path, verbs: Verbs) -> dict[str, Any]:
     arm = design.arms[cell.arm]
-    first = _pretrained(design, arm, cell, folder, verbs) if arm.pretrain else None
+    first: Path | str | None = _pretrained(design, arm, cell, folder, verbs) if arm.pretrain else arm.init
     words = [f"train.seed={cell.seed}", *design.train_set, *arm.train_set]
     run = folder / "runs" / cell.name
-    pairs = [_part(pair, cell) for pair in design.train]
+    pairs = _labelled(design, cell)
     started = time.monotonic()
     if not _complete(run):
         verbs["train"](
@@ -125,7 +127,8 @@ def _run_cell(design: Design, cell: Cell, folder: Path, verbs: Verbs) -> dict[st
             resume=run.exists(),
         )
     seconds = time.monotonic() - started
-    tests = [_tested(pair, run, verbs) for pair in design.test]
+    tests = [_tested(pair, run, design.task, verbs) for pair in design.test]
+    wanted = (*SCORES[design.task], *KEPT[design.task])
     return {
         "arm": cell.arm,
         "budget": cell.budget,
@@ -133,7 +136,7 @@ def _run_cell(design: Design, cell: Cell, folder: Path, verbs: Verbs) -> dict[st
         "labelled_voxels": sum(labels.box.size for _, labels in pairs),
         "train_seconds": round(seconds, 1),
         "calibration": json.loads((run / "run.json").read_text())["best"],
-        "test": {score: sum(t[score] for t in tests) / len(tests) for score in (*SCORES, "voi_split", "voi_merge")},
+        "test": {score: sum(t[score] for t in tests) / len(tests) for score in wanted},
         "versions": versions(),
     }
 
@@ -159,16 +162,28 @@ def _complete(run: Path) -> bool:
     return card.is_file() and json.loads(card.read_text()).get("status") == "complete"
 
 
-def _part(pair: Pair, cell: Cell) -> tuple[Volume, Volume]:
-    """The labelled part that a budget allows: the image around it is not shown either."""
-    image, labels = require_kind(open_volume(pair.image), "image"), require_kind(open_volume(pair.labels), "labels")
+def _labelled(design: Design, cell: Cell) -> list[tuple[Volume, Volume]]:
+    """The labels that a budget allows: a part of each volume, or some of the volumes, chosen by the seed."""
+    if design.budget_of == "volumes":
+        few = labelled_few(len(design.train), cell.budget, cell.seed)
+        return [_opened(design, design.train[i]) for i in few]
+    return [_part(*_opened(design, pair), cell) for pair in design.train]
+
+
+def _opened(design: Design, pair: Pair) -> tuple[Volume, Volume]:
+    image, config = require_kind(open_volume(pair.image), "image"), load_config(design.recipe, design.train_set)
+    return image, task_named(design.task).truth(pair.labels, image, None, config)
+
+
+def _part(image: Volume, labels: Volume, cell: Cell) -> tuple[Volume, Volume]:
+    """A part of a volume: the image around it is not shown either."""
     box = labelled_part(labels.box, cell.budget, cell.seed, LEAST)
     return image.crop(box), labels.crop(box)
 
 
-def _tested(pair: Pair, run: Path, verbs: Verbs) -> dict[str, float]:
+def _tested(pair: Pair, run: Path, task: str, verbs: Verbs) -> dict[str, float]:
     segmentation = verbs["segment"](run, pair.image)
-    found: dict[str, float] = verbs["evaluate"](segmentation, pair.labels)
+    found: dict[str, float] = verbs["evaluate"](segmentation, pair.labels, task=task)
     return found
 
 

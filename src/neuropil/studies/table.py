@@ -5,14 +5,29 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from scipy import stats
 
 from neuropil.studies.design import Design
 
-#: Scores of a row, lower is better, and what they are called.
-SCORES = {"voi_sum": "VOI", "arand": "ARAND"}
+
+
+class Score(NamedTuple):
+    """What a score of `neuropil evaluate` is called, and which way is better."""
+
+    title: str
+    better: str
+
+
+#: Scores of a row by task, the first one is plotted.
+SCORES = {
+    "neurons": {"voi_sum": Score("VOI", "lower"), "arand": Score("ARAND", "lower")},
+    "mitochondria": {"f1_50": Score("F1 at IoU 0.5", "higher"), "f1_75": Score("F1 at IoU 0.75", "higher")},
+    "semantic": {"iou": Score("IoU", "higher"), "dice": Score("Dice", "higher")},
+}
+#: Scores that are kept beside those of the tables.
+KEPT = {"neurons": ("voi_split", "voi_merge"), "mitochondria": ("pq_50", "iou"), "semantic": ()}
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
@@ -42,10 +57,10 @@ def collected(rows: Sequence[Mapping[str, Any]], score: str) -> dict[tuple[str, 
 def markdown(design: Design, rows: Sequence[Mapping[str, Any]]) -> str:
     """One table for each score: arms by budgets, each with its difference from the reference over the same seeds."""
     parts = [f"# {design.name}", "", f"{len(rows)} of {len(list(design.cells()))} trainings done.", ""]
-    for score, title in SCORES.items():
+    for score, (title, better) in SCORES[design.task].items():
         found = collected(rows, score)
         parts += [
-            f"## {title} (lower is better)",
+            f"## {title} ({better} is better)",
             "",
             f"Mean ± half the 95 % interval over seeds (number of seeds); in brackets the paired difference from "
             f"`{design.reference}`.",
@@ -78,8 +93,10 @@ def _spread(values: Sequence[float], *, sign: bool = False) -> str:
     return text if math.isnan(half) else f"{text} ± {half:.3f}"
 
 
-def plot_svg(design: Design, rows: Sequence[Mapping[str, Any]], score: str = "voi_sum") -> str:
-    """A plot of a score over the share of labels (logarithmic), a line for each arm, bars for the 95 % interval."""
+def plot_svg(design: Design, rows: Sequence[Mapping[str, Any]], score: str | None = None) -> str:
+    """A plot of a score (the task's first) over the share of labels (logarithmic), a line for each arm, bars for the 95 % interval."""
+    scores = SCORES[design.task]
+    score = score or next(iter(scores))
     found = collected(rows, score)
     points = {k: interval(list(v.values())) for k, v in found.items()}
     if not points:
@@ -94,7 +111,7 @@ def plot_svg(design: Design, rows: Sequence[Mapping[str, Any]], score: str = "vo
     def place(budget: float, value: float) -> tuple[float, float]:
         return 60 + 440 * (math.log(budget) - logs[0]) / width, 360 - 330 * (value - low) / (high - low)
 
-    shapes = [f'<text x="60" y="18" class="t">{SCORES[score]} on the test volume, lower is better</text>']
+    shapes = [f'<text x="60" y="18" class="t">{scores[score].title} on the test volume, {scores[score].better} is better</text>']
     for tick in range(5):
         value = low + (high - low) * tick / 4
         _, y = place(design.budgets[0], value)

@@ -7,7 +7,7 @@ import yaml
 
 from neuropil.errors import ConfigError
 from neuropil.geometry import Box
-from neuropil.studies.design import labelled_part, read_design
+from neuropil.studies.design import labelled_few, labelled_part, read_design
 
 GOOD = {
     "name": "small",
@@ -78,3 +78,13 @@ def test_labelled_parts_have_their_share_and_place() -> None:
     assert len({p.start for p in parts}) > 4
     assert parts[0] == labelled_part(box, 0.1, 0, (48, 48, 48))
     assert labelled_part(box, 0.0001, 0, (48, 48, 48)).shape == (48, 48, 48)
+
+
+def test_a_budget_of_volumes_is_nested_and_never_empty() -> None:
+    for seed in range(5):
+        one, some, all_ = (labelled_few(10, share, seed) for share in (0.01, 0.3, 1.0))
+        assert len(one) == 1
+        assert len(some) == 3
+        assert set(one) < set(some)
+        assert all_ == list(range(10))
+    assert len({tuple(labelled_few(10, 0.3, seed)) for seed in range(5)}) > 1

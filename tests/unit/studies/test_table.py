@@ -51,6 +51,16 @@ def test_table_pairs_by_seed_and_says_what_is_missing() -> None:
     assert "| mae | 2.900 ± 2.484 (3) [-0.100 ± 0.000] | – |" in voi
 
 
+def test_scores_are_those_of_the_task() -> None:
+    design = DESIGN.model_copy(update={"recipe": "em_mitochondria"})
+    rows = [{"arm": "scratch", "budget": 0.1, "seed": 0, "test": {"f1_50": 0.5, "f1_75": 0.25}}]
+    text = markdown(design, rows)
+    assert "## F1 at IoU 0.5 (higher is better)" in text
+    assert "| scratch | 0.500 (1) | – |" in text
+    assert "VOI" not in text
+    assert "F1 at IoU 0.5 on the test volume, higher is better" in plot_svg(design, rows)
+
+
 def test_plot_is_well_formed_and_shows_every_arm() -> None:
     root = ElementTree.fromstring(plot_svg(DESIGN, ROWS))
     text = "".join(root.itertext())
