@@ -20,7 +20,6 @@ from neuropil.config.base import Settings
 from neuropil.errors import ConfigError
 from neuropil.geometry import Box, Int3
 
-
 #: Tasks whose scores a study knows.
 TASKS = ("neurons", "mitochondria", "semantic")
 

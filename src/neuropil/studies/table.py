@@ -12,7 +12,6 @@ from scipy import stats
 from neuropil.studies.design import Design
 
 
-
 class Score(NamedTuple):
     """What a score of `neuropil evaluate` is called, and which way is better."""
 
@@ -94,9 +93,13 @@ def _spread(values: Sequence[float], *, sign: bool = False) -> str:
 
 
 def plot_svg(design: Design, rows: Sequence[Mapping[str, Any]], score: str | None = None) -> str:
-    """A plot of a score (the task's first) over the share of labels (logarithmic), a line for each arm, bars for the 95 % interval."""
+    """A plot of a score, the task's first if none is said, over the share of labels (logarithmic).
+
+    A line for each arm, with bars for the 95 % interval.
+    """
     scores = SCORES[design.task]
     score = score or next(iter(scores))
+    title, better = scores[score]
     found = collected(rows, score)
     points = {k: interval(list(v.values())) for k, v in found.items()}
     if not points:
@@ -111,7 +114,7 @@ def plot_svg(design: Design, rows: Sequence[Mapping[str, Any]], score: str | Non
     def place(budget: float, value: float) -> tuple[float, float]:
         return 60 + 440 * (math.log(budget) - logs[0]) / width, 360 - 330 * (value - low) / (high - low)
 
-    shapes = [f'<text x="60" y="18" class="t">{scores[score].title} on the test volume, {scores[score].better} is better</text>']
+    shapes = [f'<text x="60" y="18" class="t">{title} on the test volume, {better} is better</text>']
     for tick in range(5):
         value = low + (high - low) * tick / 4
         _, y = place(design.budgets[0], value)
