@@ -5,8 +5,9 @@
     NEUROPIL_DATA=... python bench/neurons.py isbi2012 --budget 20m --seeds 0 1 2
     python bench/neurons.py table
 
-Resumable: runs lie under runs/bench, finished seeds are kept in docs/results/neurons_<experiment>.json. The threshold
-of each run is calibrated on slabs held back of its training volumes; the test volume is opened only to be scored.
+Resumable: runs lie under runs/bench, finished seeds are kept in docs/results/neurons_<experiment>_<budget>.json. The
+threshold of each run is calibrated on slabs held back of its training volumes; the test volume is opened only to be
+scored.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ EXPERIMENTS: dict[str, Callable[[], Experiment]] = {
 
 def run_seed(name: str, experiment: Experiment, seed: int, budget: str, words: list[str]) -> dict[str, Any]:
     """Train (or go on), segment the test volume, score it."""
-    out = ROOT / "runs" / "bench" / f"{name}_s{seed}"
+    out = ROOT / "runs" / "bench" / f"{name}_{budget}_s{seed}"
     run = trained(out, experiment.train, budget=budget, set=[f"train.seed={seed}", *words])
     image, truth = experiment.test
     segmentation, account = segmented(run, image)
@@ -105,10 +106,8 @@ def table() -> str:
         "| experiment | seeds | training | VOI split | VOI merge | VOI sum | ARAND | held-back VOI sum | segment s |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for name in EXPERIMENTS:
-        path = RESULTS / f"neurons_{name}.json"
-        if not path.is_file():
-            continue
+    for path in sorted(RESULTS.glob("neurons_*_*.json")):
+        name = path.stem.removeprefix("neurons_").rpartition("_")[0]
         runs = kept(path)["runs"]
         cells = [spread([r["test"][key] for r in runs]) for key in SHOWN]
         held = spread([r["validation"]["voi_sum"] for r in runs])
@@ -121,7 +120,7 @@ def main() -> None:
     """See the module's docstring."""
     asked = parser(__doc__, EXPERIMENTS, "40m").parse_args()
     if asked.experiment != "table":
-        path = RESULTS / f"neurons_{asked.experiment}.json"
+        path = RESULTS / f"neurons_{asked.experiment}_{asked.budget}.json"
         runs = kept(path).get("runs", [])
         experiment = EXPERIMENTS[asked.experiment]()
         for seed in asked.seeds:
