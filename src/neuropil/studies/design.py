@@ -85,6 +85,8 @@ class Design(Settings):
         Each seeds pretraining, training, and the place of the labelled part.
     pretrain_steps, train_steps
         The same for all arms.
+    train_budget
+        Wall time of each training ("10m") instead of a number of steps, to compare networks that differ in cost.
     reference
         The arm that others are compared with.
     """
@@ -98,6 +100,7 @@ class Design(Settings):
     seeds: tuple[int, ...] = (0, 1, 2)
     pretrain_steps: PositiveInt = 5000
     train_steps: PositiveInt = 1000
+    train_budget: str | None = None
     pretrain_set: tuple[str, ...] = ()
     train_set: tuple[str, ...] = ()
     recipe: str = "em_neurons"
@@ -135,8 +138,9 @@ class Design(Settings):
     def fingerprint(self) -> str:
         """Changes whenever the numbers could: all but which budgets and seeds there are, and the arms themselves."""
         shared = self.model_dump(mode="json", exclude={"arms", "budgets", "seeds", "reference"})
-        if self.budget_of == "voxels":
-            del shared["budget_of"]  # studies that were begun before there was a choice go on
+        for name, only in (("budget_of", "voxels"), ("train_budget", None)):
+            if shared[name] == only:
+                del shared[name]  # studies that were begun before there was a choice go on
         return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:12]
 
     def cells(self) -> Iterator[Cell]:

@@ -1,0 +1,77 @@
+"""Networks that users have today, as out-of-tree networks of neuropil: MONAI's U-Net, UNETR and SwinUNETR.
+
+Named as ``model.name=peers:unet`` with this folder on PYTHONPATH (extra `bench`); see experiments/fib25_peers.yaml.
+Sizes are those of MONAI's own documentation and defaults; crops, losses, augmentation, optimiser, and what follows the
+network are ours, so that only networks are compared.
+"""
+
+from __future__ import annotations
+
+import torch
+from monai.networks.nets import UNETR, SwinUNETR, UNet
+from torch import Tensor, nn
+
+from neuropil.config import ModelConfig
+from neuropil.geometry import Float3, Int3
+
+#: What MONAI's transformers are built for: their sizes are fixed.
+CROP = 64
+
+
+class Peer(nn.Module):
+    """A MONAI network with a head that is set apart.
+
+    Parameters
+    ----------
+    body
+        (B, 1, Z, Y, X) → (B, width, Z, Y, X).
+    stride
+        What extents must be multiples of.
+    """
+
+    layers = 0
+
+    def __init__(self, body: nn.Module, width: int, outputs: int, stride: Int3) -> None:
+        super().__init__()
+        self.body, self.stride = body, stride
+        self.head = nn.Conv3d(width, outputs, 1)
+
+    def forward(self, x_BCZYX: Tensor) -> Tensor:
+        return self.head(self.body(x_BCZYX))
+
+    def no_decay(self) -> set[str]:
+        """Biases and normalisation."""
+        return {name for name, parameter in self.named_parameters() if parameter.ndim == 1}
+
+    def encoder_names(self) -> set[str]:
+        """None is pretrained."""
+        return set()
+
+    def layer_of(self, name: str) -> int:
+        """All are one layer."""
+        return 0
+
+
+def unet(config: ModelConfig, voxel_size: Float3, outputs: int) -> nn.Module:
+    """The U-Net of MONAI's spleen tutorial: five levels of 16 to 256 channels, two residual units each."""
+    body = UNet(3, 1, 16, channels=(16, 32, 64, 128, 256), strides=(2, 2, 2, 2), num_res_units=2, norm="batch")
+    return Peer(body, 16, outputs, (16, 16, 16))
+
+
+def unetr(config: ModelConfig, voxel_size: Float3, outputs: int) -> nn.Module:
+    """UNETR at its defaults (about 90 M parameters)."""
+    with torch.device("cpu"):  # it computes rates of dropout, which it cannot without numbers
+        return Peer(UNETR(1, 16, (CROP,) * 3), 16, outputs, (CROP,) * 3)
+
+
+def swin_unetr(config: ModelConfig, voxel_size: Float3, outputs: int) -> nn.Module:
+    """SwinUNETR at feature size 24, its default."""
+    with torch.device("cpu"):
+        return Peer(SwinUNETR(in_channels=1, out_channels=16), 16, outputs, (32, 32, 32))
+
+
+if __name__ == "__main__":
+    for build in (unet, unetr, swin_unetr):
+        with torch.device("meta"):
+            made = build(ModelConfig(), (8.0, 8.0, 8.0), 9)
+        print(f"{build.__name__:12s} {sum(p.numel() for p in made.parameters()) / 1e6:6.1f} M parameters")
