@@ -39,7 +39,13 @@ class Affinities:
             raise InputError(
                 f"affinities with axes '{self.volume.axes}', shape {self.volume.shape} and {len(self.offsets)} offsets",
                 "axes 'czyx' and one offset for each channel",
+                "give the offsets of all channels in their order, or store channels along the first axis",
             )
+
+    def _repr_html_(self) -> str:
+        from neuropil.notebook import volume_html
+
+        return volume_html(self.volume, {"offsets": ", ".join(str(offset) for offset in self.offsets)})
 
 
 def as_offsets(values: Sequence[Sequence[int]] | npt.NDArray[Any]) -> Offsets:

@@ -13,6 +13,8 @@ from typing import Any
 
 import psutil
 
+from neuropil.registry import plugins
+
 PACKAGES = (
     "torch", "numpy", "scipy", "scikit-image", "numba", "tensorstore", "h5py", "tifffile", "imagecodecs",
     "lightning-fabric", "pydantic", "safetensors", "bioimage-cpp",
@@ -46,6 +48,7 @@ def examine() -> dict[str, Any]:
             missing[name] = f"optional ({use}): {how}"
     if shutil.which("chromium") is None and shutil.which("google-chrome") is None:
         missing["chromium"] = "optional (only the tests of the report page open it): apt-get install chromium"
+    found["plugins"] = [f"{table} {name} ({package})" for table, name, _, package in plugins()] or "none"
     found["missing"] = missing
     found["healthy"] = not any(note.startswith("required") for note in missing.values())
     return found

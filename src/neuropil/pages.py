@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from neuropil.affinities import Affinities
 from neuropil.errors import InputError, RunError, VolumeError
-from neuropil.report import ReportData, Strip, Timing
+from neuropil.report import Arm, LabelEfficiency, ReportData, Strip, Timing
 from neuropil.training.checkpoint import DRAWN, Run
 from neuropil.volume import Volume
 
 #: Validations whose masks are shown.
 _MOMENTS = 6
+#: Best scores that are compared from run to run.
+_COMPARED = ("voi_sum", "voi_split", "voi_merge", "arand", "f1_50", "f1_75", "iou", "dice", "masked_voxels", "probe")
 
 
 def pages(
@@ -27,15 +30,16 @@ def pages(
     truth: Volume | None = None,
     affinities: Affinities | Volume | None = None,
     scores: Mapping[str, Any] | None = None,
+    studies: Sequence[Path] = (),
 ) -> list[ReportData]:
-    """One page part for each run; the volumes belong to the last.
+    """One page part for each study and each run; the volumes belong to the last.
 
     Raises
     ------
     InputError
         If there is nothing to show.
     """
-    found = [run_page(run) for run in runs]
+    found = [*(study_page(folder) for folder in studies), *(run_page(run) for run in runs)]
     volumes = {"image": image, "segmentation": segmentation, "truth": truth}
     if all(v is None for v in volumes.values()) and affinities is None:
         if not found:
@@ -85,7 +89,66 @@ def run_page(run: Run) -> ReportData:
         validation=[{k: v for k, v in row.items() if k not in DRAWN} for row in validation],
         sweep=[] if best is None else best.get("sweep", []),
         threshold=None if best is None else best.get("threshold"),
+        settings=run.config.model_dump(mode="json"),
+        held_back=_held_back(run),
+        card=_card(run),
     )
+
+
+def study_page(folder: Path) -> ReportData:
+    """Plots of label efficiency of a folder that a study writes to.
+
+    Raises
+    ------
+    RunError
+        If its results cannot be read, or there are none yet.
+    """
+    from neuropil.studies.run import efficiency_of
+
+    design, rows, plots = efficiency_of(folder)
+    summary = {
+        "Arms": ", ".join(design.arms),
+        "Shares of the labels": ", ".join(f"{share:.3g}" for share in design.budgets),
+        "Trained on": "; ".join(pair.image for pair in design.train),
+        "Tested on": "; ".join(pair.image for pair in design.test),
+        "Trainings": f"{len(rows)} of {len(list(design.cells()))} done",
+        "Steps": design.train_budget or str(design.train_steps),
+    }
+    found = [LabelEfficiency(score, [Arm(*arm) for arm in arms]) for score, arms in plots]
+    return ReportData(title=design.name, summary=summary, efficiency=found)
+
+
+def _held_back(run: Run) -> dict[str, float]:
+    """The scores that a run was kept for."""
+    best = run.card.get("best", {})
+    return {k: float(v) for k, v in best.items() if k in _COMPARED and isinstance(v, int | float)}
+
+
+def _card(run: Run) -> dict[str, str]:
+    """What a stranger must know before using the weights; see `neuropil.training.card` for the page beside them."""
+    card, rows = run.card, run.rows("train")
+    best = card.get("best", {})
+    chosen = {k: v for k, v in best.get("calibration", {}).items() if v not in (None, [])}
+    steps, seconds = run.steps, float(rows[-1]["elapsed"]) if rows else 0.0
+    said = {
+        "Task": "pretraining" if card.get("kind") == "encoder" else run.task,
+        "Data": "; ".join(" with ".join(str(s[k]) for k in ("image", "labels") if k in s) for s in card["sources"]),
+        "Voxel size": " × ".join(f"{v:g}" for v in run.voxel_size) + " nm (z, y, x)" if card["voxel_size"] else "any",
+        "Held back": "; ".join(_place(s["held_back"]) for s in card["sources"] if "held_back" in s),
+        "Held-back scores": ", ".join(f"{k.replace('_', ' ')} {v:.4g}" for k, v in _held_back(run).items()),
+        "Decoding, calibrated there": ", ".join(f"{k} {v}" for k, v in chosen.items()),
+        "Channels": ", ".join(str(o) for o in run.offsets) or ", ".join(name for name, _ in card.get("channels", ())),
+        "Speed of training": f"{steps / seconds:.3g} steps/s of {run.config.train.batch} crops" if seconds else "",
+        "Versions": ", ".join(f"{k} {v}" for k, v in card["versions"].items()),
+        "Licence": "that of the training data permitting, the trainer's to choose",
+        "Use": f"neuropil {'train --init' if card.get('kind') == 'encoder' else 'segment'} {run.path.name}",
+    }
+    return {name: text for name, text in said.items() if text}
+
+
+def _place(held: Mapping[str, Any]) -> str:
+    """A box as its ranges z, y, x."""
+    return ", ".join(f"{a}:{b}" for a, b in zip(held["start"], held["stop"], strict=True))
 
 
 def _masks_over_time(run: Run, pixel_nm: tuple[float, float]) -> list[Strip]:

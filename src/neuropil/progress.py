@@ -1,17 +1,23 @@
-"""Progress of long work: a bar with rate and time left on a terminal, plain lines elsewhere, always on stderr."""
+"""Progress of long work: a bar with rate and time left on a terminal or in a notebook, plain lines elsewhere.
+
+Lines and the terminal's bar go to stderr, the notebook's bar into the cell.
+"""
 
 from __future__ import annotations
 
+import html
+import importlib
 import sys
 import time
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-#: Seconds between plain lines.
-LINE_EVERY = 15.0
+#: Seconds between plain lines, and between changes of a notebook's bar.
+LINE_EVERY, CELL_EVERY = 15.0, 0.25
 
 
 class Progress:
@@ -38,9 +44,13 @@ class Progress:
         self._enabled = enabled
         self._started = self._said = time.monotonic()
         self._bar: RichProgress | None = None
+        self._cell: Any = None
 
     def __enter__(self) -> Progress:
-        if self._enabled and sys.stderr.isatty():
+        if self._enabled and in_notebook():
+            # rich would need ipywidgets in the notebook's page; a display that is written again needs nothing
+            self._cell = _shown(self._html())
+        elif self._enabled and sys.stderr.isatty():
             self._bar = RichProgress(
                 TextColumn("{task.description:<10}"),
                 BarColumn(),
@@ -58,7 +68,9 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
+        if self._cell is not None:
+            self._cell.update(_as_html(self._html()))
+        elif self._bar is not None:
             self._show()
             self._bar.stop()
         elif self._enabled:
@@ -71,7 +83,11 @@ class Progress:
     def update(self, done: int, total: int | None) -> None:
         """Say how many units are done, of how many."""
         self._done, self._total = done, total
-        if self._bar is not None:
+        if self._cell is not None:
+            if time.monotonic() - self._said > CELL_EVERY:
+                self._said = time.monotonic()
+                self._cell.update(_as_html(self._html()))
+        elif self._bar is not None:
             self._show()
         elif self._enabled and time.monotonic() - self._said > LINE_EVERY:
             self._line()
@@ -95,10 +111,33 @@ class Progress:
 
     def _line(self) -> None:
         self._said = time.monotonic()
+        print("  ".join(self._words()), file=sys.stderr, flush=True)
+
+    def _html(self) -> str:
+        text = html.escape("  ".join(self._words()))
+        value = "" if not self._total else f' value="{self._done}" max="{self._total}"'
+        return f'<div><progress{value} style="width: 20em"></progress> {text}</div>'
+
+    def _words(self) -> list[str]:
         rate = self._rate()
         parts = [f"{self._title} {self._done}/{self._total or '?'} {self._unit}s", f"{rate:.2f} {self._unit}/s"]
         if self._total and rate > 0:
             parts.append(f"{max(0.0, (self._total - self._done) / rate):.0f} s left")
-        if self._note:
-            parts.append(self._note)
-        print("  ".join(parts), file=sys.stderr, flush=True)
+        return [*parts, self._note] if self._note else parts
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook, whose page shows HTML."""
+    if "ipykernel" not in sys.modules or "IPython" not in sys.modules:
+        return False
+    shell = sys.modules["IPython"].get_ipython()
+    return getattr(shell, "kernel", None) is not None
+
+
+def _shown(text: str) -> Any:
+    """Show HTML in the notebook's cell; what comes back can be written again by `update`."""
+    return importlib.import_module("IPython.display").display(_as_html(text), display_id=True)
+
+
+def _as_html(text: str) -> Any:
+    return importlib.import_module("IPython.display").HTML(text)

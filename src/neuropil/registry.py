@@ -1,6 +1,10 @@
 """Tables from a short name to the thing that it names; nothing is imported before it is asked for.
 
-A table also accepts ``"package.module:Object"``, so code outside this package needs no line here.
+Code outside this package needs no line here. A table also accepts ``"package.module:Object"``, and an installed package
+adds names by entry points of the group ``neuropil.plugins``, each called "table.name"::
+
+    [project.entry-points."neuropil.plugins"]
+    "pretext.jigsaw" = "my_package.jigsaw:build"
 """
 
 from __future__ import annotations
@@ -8,13 +12,25 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import metadata
 from typing import Any
 
 from neuropil.errors import ConfigError
 
+#: Group of entry points by which installed packages add names.
+PLUGINS = "neuropil.plugins"
+
 
 class Table(Mapping[str, str]):
-    """An immutable name → ``"module:attribute"`` table.
+    """An immutable name → ``"module:attribute"`` table; names of plugins come after our own.
+
+    Parameters
+    ----------
+    what
+        What its things are called, for messages and in the names of entry points ("tree metric": "tree_metric.name").
+    entries
+        Our own names.
 
     Examples
     --------
@@ -24,13 +40,18 @@ class Table(Mapping[str, str]):
 
     def __init__(self, what: str, entries: Mapping[str, str]) -> None:
         self.what = what
-        self._entries = dict(entries)
+        self.own = dict(entries)
+
+    @property
+    def _entries(self) -> dict[str, str]:
+        return {**plugged(_word(self)), **self.own}
 
     def __getitem__(self, name: str) -> str:
-        return self._entries[name]
+        # what is our own needs no look at what is installed
+        return self.own[name] if name in self.own else self._entries[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
+        return iter({**self.own, **self._entries})
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -43,23 +64,60 @@ class Table(Mapping[str, str]):
         ConfigError
             If the name is neither in the table nor an importable ``"module:attribute"``.
         """
-        target = self._entries.get(name, name)
+        target = self.own.get(name) or self._entries.get(name, name)
         module, _, attribute = target.partition(":")
         if not attribute:
             raise ConfigError(f"unknown {self.what} '{name}'", self._known(), self._nearest(name))
         try:
             return getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError) as error:
-            if name in self._entries:
+            if name in self.own:
                 raise
-            raise ConfigError(f"{self.what} '{name}' cannot be imported ({error})", self._known()) from error
+            raise ConfigError(
+                f"{self.what} '{name}' cannot be imported ({error})",
+                self._known(),
+                "install its package in this environment, or correct the name",
+            ) from error
 
     def _known(self) -> str:
         return "one of " + ", ".join(sorted(self._entries)) + ", or package.module:Object"
 
     def _nearest(self, name: str) -> str:
         near = difflib.get_close_matches(name, self._entries, n=1, cutoff=0.5)
-        return f"did you mean '{near[0]}'?" if near else ""
+        return f"did you mean '{near[0]}'?" if near else "neuropil doctor lists what is installed"
+
+
+@cache
+def plugins() -> tuple[tuple[str, str, str, str], ...]:
+    """What installed packages add: (table, name, "module:attribute", package), imported by nobody yet.
+
+    Raises
+    ------
+    ConfigError
+        If an entry point is not called "table.name", or adds a name that is taken.
+    """
+    known = {_word(table): table for table in globals().values() if isinstance(table, Table)}
+    found: dict[tuple[str, str], tuple[str, str]] = {}
+    for entry in metadata.entry_points(group=PLUGINS):
+        package = entry.dist.name if entry.dist is not None else "an unknown package"
+        of, _, name = entry.name.partition(".")
+        got, fix = f"plugin '{entry.name} = {entry.value}' of {package}", f"correct or uninstall {package}"
+        if not name or ":" not in entry.value or of not in known:
+            example = 'an entry point such as "pretext.jigsaw" = "my_package.jigsaw:build", for one of '
+            raise ConfigError(got, example + ", ".join(sorted(known)), fix)
+        taken = "neuropil" if name in known[of].own else found.setdefault((of, name), (entry.value, package))[1]
+        if taken != package:
+            raise ConfigError(f"{got}: this name is that of {taken}", "a name of its own", fix)
+    return tuple((of, name, *rest) for (of, name), rest in found.items())
+
+
+def plugged(table: str) -> dict[str, str]:
+    """The names that plugins add to one table."""
+    return {name: target for of, name, target, _ in plugins() if of == table}
+
+
+def _word(table: Table) -> str:
+    return table.what.replace(" ", "_")
 
 
 #: url suffix or kind of folder → module with `open(url, ...)`; see `neuropil.volume.open_volume`.
@@ -184,5 +242,14 @@ MASKS = Table(
         "mix": "neuropil.pretrain.masking:mix",
         "loss_ranked": "neuropil.pretrain.masking:loss_ranked",
         "learned": "neuropil.pretrain.masking:learned",
+    },
+)
+
+#: name → function ``(run directory, settings, first step) -> Sink``; see `neuropil.training.sinks`.
+SINKS = Table(
+    "sink",
+    {
+        "tensorboard": "neuropil.training.sinks:TensorBoard",
+        "wandb": "neuropil.training.sinks:WandB",
     },
 )

@@ -233,6 +233,11 @@ class Volume:
     def __repr__(self) -> str:
         return f"Volume({self.name}: {self.kind} {self.axes} {self.shape} {self.dtype}, {self.voxel_size} nm)"
 
+    def _repr_html_(self) -> str:
+        from neuropil.notebook import volume_html
+
+        return volume_html(self)
+
     def _like(self, array: Array, *, offset: Float3 | None = None, kind: str | None = None) -> Volume:
         stated = kind or (self.kind if self.kind_stated else None)
         return Volume(
@@ -289,7 +294,9 @@ def open_volume(
             volume = _believed(handler.open(path, inner), voxel_size, axes, kind)
             return volume.crop(part_of(volume.box, part, whole)).named(f"{volume.name}[{part}]") if part else volume
     over = " that is read over a network" if remote else ""
-    raise VolumeError(f"'{path}' is of no known format{over}", "one of " + ", ".join(names))
+    tree = os.fspath(url).lower().endswith((".swc", ".eswc"))
+    fix = "it is a tree: evaluate --task trees, train --recipe lm_neuron" if tree else ""
+    raise VolumeError(f"'{path}' is of no known format{over}", "one of " + ", ".join(names), fix)
 
 
 def as_volume(source: VolumeLike, *, kind: str | None = None, voxel_size: Float3 | None = None) -> Volume:

@@ -72,6 +72,7 @@ def test_the_file_alone(capsys: pytest.CaptureFixture[str], case: Path) -> None:
         (["--image", "{0}/image.v3dpbd"], "no tree"),
         (["{0}/tree.swc", "--image", "{0}/no.tif"], "no.tif"),
         (["{0}/tree.swc", "--units", "um", "--out", "{0}/tree.swc"], "exists already"),
+        (["{0}/tree.swc", "--units", "um", "--out", "{0}/fixed.tif"], "ends in .swc"),
         (["{0}/tree.swc", "--units", "inch"], "inch"),
     ],
 )

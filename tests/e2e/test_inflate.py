@@ -83,6 +83,18 @@ def test_the_bare_command_makes_slabs_of_the_middle_section(
     assert torch.count_nonzero(kernel[:, 2]) > 0
 
 
+def test_a_folder_with_something_in_it_is_refused_before_anything_is_read(
+    capsys: pytest.CaptureFixture[str], dino: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "i").mkdir()
+    (tmp_path / "i" / "mine.txt").write_text("keep me")
+    code, _, stderr = run(capsys, "inflate", dino, "--out", tmp_path / "i")
+    assert code == 2
+    assert stderr.startswith("error: ")
+    assert "--resume" not in stderr
+    assert [p.name for p in (tmp_path / "i").iterdir()] == ["mine.txt"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -92,6 +104,7 @@ def test_the_bare_command_makes_slabs_of_the_middle_section(
         (("--patch", "0,4,4"), "each at least 1"),
         (("--set", "model.vit.dim=128"), "at least 95%"),
         (("--set", "inflate.slab=4"), "an odd number"),
+        (("--set", "train.steps=3"), "under inflate. or model."),
         (("--set", "inflate.heads=3"), "3 heads"),
         (("--set", "inflate.deph=center"), "did you mean 'depth'"),
     ],

@@ -111,6 +111,27 @@ def test_interrupted_work_goes_on(capsys, labels, tmp_path, monkeypatch) -> None
     assert not (out / "begun.json").exists()
 
 
+def test_labels_without_a_segment_to_trace_leave_nothing_behind(capsys, labels, tmp_path) -> None:
+    words = ("trace", "--labels", labels, "--voxel-size", "40,4,4", "--out-dir", tmp_path / "swc", *FEW)
+    code, _, stderr = run(capsys, *words, "--set", "trace.labels.min_voxels=5000")
+    assert code == 2
+    assert "no segment of at least 5000 voxels" in stderr
+    assert not list((tmp_path / "swc").iterdir())
+    code, stdout, stderr = run(capsys, *words, "--json")
+    assert (code, json.loads(stdout)["traced"]) == (0, 2), stderr
+    assert "segmentss" not in stderr
+
+
+def test_a_mask_of_ones_as_a_probability_is_told_what_sure_is(capsys, tmp_path) -> None:
+    ones = np.zeros((5, 40, 40), np.uint8)
+    ones[2, 20, 5:35] = 1
+    tifffile.imwrite(tmp_path / "ones.tif", ones)
+    words = ("--voxel-size", "1,1,1", "--out", tmp_path / "a.swc", *FEW, "--set", "trace.source=probability")
+    code, _, stderr = run(capsys, "trace", tmp_path / "ones.tif", *words)
+    assert code == 2
+    assert "a mask has 0 and 255" in stderr
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -122,6 +143,7 @@ def test_interrupted_work_goes_on(capsys, labels, tmp_path, monkeypatch) -> None
         (("{image}", "--out", "{tmp}/none/a.swc", "--voxel-size", "1,1,1"), "does not exist"),
         (("{image}", "--out", "{tmp}/a.swc"), "voxel size"),
         (("{image}", "--out", "{tmp}/a.swc", "--soma", "1,2"), "--soma 1,2"),
+        (("{image}", "--out", "{tmp}/a.swc", "--soma", "nan,2,2"), "three finite numbers"),
         (("{image}", "--out", "{tmp}/a.swc", "--set", "train.steps=3"), "under trace."),
         (("{image}", "--out", "{tmp}/a.swc", "--set", "trace.gapp=3"), "did you mean 'gap'"),
         (("--labels", "{labels}", "--out-dir", "{tmp}", "--voxel-size", "1,1,1"), "holds other things"),

@@ -170,6 +170,7 @@ def test_masks(capsys, tmp_path):
         (["test.swc", "gold.swc", "--task", "morphology"], "two trees"),
         (["test.swc", "--task", "morphology", "--report", "page.html"], "--report"),
         (["test.tif", "--task", "morphology"], "an SWC file"),
+        (["test.swc", "gold.swc"], "--task trees"),
         (["test.swc", "gold.swc", "--task", "tree"], "trees, morphology, masks"),
     ],
 )

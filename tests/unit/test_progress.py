@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 import neuropil.progress
@@ -34,3 +36,70 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
         progress.update(3, 4)
         assert progress._bar is not None
         assert progress._bar.tasks[0].completed == 3
+
+
+class _Notebook:
+    """IPython as a kernel of a notebook has it."""
+
+    def __init__(self, kernel: object) -> None:
+        self.kernel = kernel
+        self.shown: list[str] = []
+
+    def get_ipython(self) -> _Notebook:
+        return self
+
+    def HTML(self, text: str) -> str:
+        return text
+
+    def display(self, text: str, *, display_id: bool) -> _Notebook:
+        assert display_id
+        return self.update(text)
+
+    def update(self, text: str) -> _Notebook:
+        self.shown.append(text)
+        return self
+
+
+def _as_kernel(monkeypatch: pytest.MonkeyPatch, notebook: _Notebook) -> None:
+    for name in ("ipykernel", "IPython", "IPython.display"):
+        monkeypatch.setitem(sys.modules, name, notebook)  # type: ignore[arg-type]
+
+
+def test_a_bar_in_a_notebook_is_one_that_changes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notebook = _Notebook(kernel=object())
+    _as_kernel(monkeypatch, notebook)
+    monkeypatch.setattr(neuropil.progress, "CELL_EVERY", -1.0)
+    with Progress("train", None, unit="step") as progress:
+        progress.note("loss <0.5>")
+        progress.update(3, 12)
+    first, middle, last = notebook.shown
+    assert "max=" not in first
+    assert '<progress value="3" max="12"' in middle
+    assert "loss &lt;0.5&gt;" in middle
+    assert last.startswith("<div>")
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
+def test_a_notebook_is_not_flooded(monkeypatch: pytest.MonkeyPatch) -> None:
+    notebook = _Notebook(kernel=object())
+    _as_kernel(monkeypatch, notebook)
+    monkeypatch.setattr(neuropil.progress, "CELL_EVERY", 3600.0)
+    with Progress("predict", 500, unit="tile") as progress:
+        for done in range(500):
+            progress(done, 500)
+    assert len(notebook.shown) == 2
+    assert '<progress value="499" max="500"' in notebook.shown[-1]
+
+
+def test_a_terminal_with_ipython_is_no_notebook(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notebook = _Notebook(kernel=None)
+    _as_kernel(monkeypatch, notebook)
+    with Progress("train", 2, unit="step") as progress:
+        progress.update(2, 2)
+    assert notebook.shown == []
+    assert "train 2/2 steps" in capsys.readouterr().err

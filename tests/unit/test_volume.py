@@ -317,6 +317,9 @@ class TestOpen:
         (tmp_path / "a.doc").write_text("hello")
         with pytest.raises(VolumeError, match="no known format"):
             open_volume(tmp_path / "a.doc")
+        (tmp_path / "a.swc").write_text("1 1 0 0 0 1 -1\n")
+        with pytest.raises(VolumeError, match="--recipe lm_neuron"):
+            open_volume(tmp_path / "a.swc")
 
     def test_unknown_voxel_size_says_how_to_give_it(self, tmp_path) -> None:
         with h5py.File(tmp_path / "a.h5", "w") as file:

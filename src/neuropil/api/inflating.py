@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from neuropil.errors import ConfigError, RunError
 from neuropil.geometry import Float3, Int3
 
 if TYPE_CHECKING:
@@ -48,5 +50,11 @@ def inflate(
     """
     from neuropil.training.inflation import inflate_to_run
 
+    for word in set:
+        if not word.strip().startswith(("inflate.", "model.")):
+            raise ConfigError(f"--set {word}", "a setting under inflate. or model.", "others are for train")
+    folder = Path(out)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError(f"'{out}' exists and is not empty", "a new directory", "choose another --out")
     said = [f"inflate.{key}={value}" for key, value in (("depth", depth), ("mode", mode)) if value is not None]
     return inflate_to_run(source, out, [*set, *said], patch=patch, voxel_size=voxel_size)

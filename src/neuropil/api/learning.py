@@ -6,12 +6,15 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from neuropil.config import Config
 from neuropil.decoding import note_edge
+from neuropil.errors import InputError
 from neuropil.geometry import Float3
 from neuropil.inputs import raw_volumes, said_length, settled, several, training_pairs
 from neuropil.volume import VolumeLike
 
 if TYPE_CHECKING:
+    from neuropil.auto.recipe import Choice
     from neuropil.training.checkpoint import Run
 
 
@@ -37,17 +40,19 @@ def pretrain(
     out, budget, steps, set, resume, voxel_size
         As of `train`. With `resume`, `image` may be empty.
     recipe
-        "mae", "decision_mim", "multiscale", or a YAML file.
+        "mae", "decision_mim", "multiscale", "auto" (chosen from the data), or a YAML file.
     probe_image, probe_labels
         Small labelled volumes that choose the mask ratio, where `pretrain.mask.adapt_ratio` is set; nothing else is
         learned from them.
     """
     from neuropil.training.pretrain import fit_pretext
 
-    run, config = settled(out, recipe, said_length(set, budget, steps), resume=resume)
+    words = said_length(set, budget, steps)
+    choice = None if resume else chosen(recipe, image, None, words, voxel_size)
+    run, config = begun(out, recipe, words, choice, resume=resume)
     images = raw_volumes(image, voxel_size, resumed=run)
     probe = training_pairs(probe_image, probe_labels, voxel_size, resumed=None) if several(probe_image) else []
-    return fit_pretext(images, config, out, probe=probe, resume=resume)
+    return fit_pretext(images, config, out, probe=probe, resume=resume, beside=_beside(choice))
 
 
 def train(
@@ -73,7 +78,8 @@ def train(
     out
         The run directory.
     recipe
-        A shipped recipe or a YAML file.
+        A shipped recipe, a YAML file, or "auto": chosen from the data; what was chosen, and why, is said and lies in
+        the run's recipe.yaml.
     budget, steps
         How long: wall time (seconds, or text such as "30m"), or optimiser steps; the recipe's by default.
     init
@@ -92,8 +98,57 @@ def train(
     """
     from neuropil.training.fit import fit
 
-    run, config = settled(out, recipe, said_length(set, budget, steps), resume=resume)
+    words = said_length(set, budget, steps)
+    choice = None if resume else chosen(recipe, image, labels, words, voxel_size)
+    run, config = begun(out, recipe, words, choice, resume=resume)
     pairs = training_pairs(image, labels, voxel_size, resumed=run, config=config)
-    trained = fit(pairs, config, out, init=None if init is None else str(init), resume=resume)
+    first = None if init is None else str(init)
+    trained = fit(pairs, config, out, init=first, resume=resume, beside=_beside(choice))
     note_edge(trained)
     return trained
+
+
+def chosen(
+    recipe: str,
+    image: VolumeLike | Sequence[VolumeLike],
+    labels: VolumeLike | Sequence[VolumeLike] | None,
+    words: Sequence[str],
+    voxel_size: Float3 | None,
+) -> Choice | None:
+    """What `--recipe auto` chooses for these volumes, said on stderr; None for a recipe that has a name.
+
+    Parameters
+    ----------
+    labels
+        None for pretraining.
+    words
+        Settings of the user, about which nothing is decided.
+    """
+    if recipe != "auto":
+        return None
+    from neuropil.auto.recipe import choose_pretext, choose_recipe
+
+    images = raw_volumes(image, voxel_size, resumed=None)
+    if labels is None:
+        choice = choose_pretext(images, words)
+    else:
+        truths = several(labels)
+        if len(truths) != len(images):
+            raise InputError(
+                f"{len(images)} images and {len(truths)} label volumes", "as many --labels as --image", "give pairs"
+            )
+        choice = choose_recipe(images, truths, words)
+    choice.show()
+    return choice
+
+
+def begun(
+    out: str | os.PathLike[str], recipe: str, words: Sequence[str], choice: Choice | None, *, resume: bool
+) -> tuple[Run | None, Config]:
+    """The run to go on with, if any, and the settings: its own, those that were chosen, or those of the recipe."""
+    return (None, choice.config(words)) if choice is not None else settled(out, recipe, words, resume=resume)
+
+
+def _beside(choice: Choice | None) -> dict[str, str]:
+    """Files for the run directory."""
+    return {} if choice is None else {"recipe.yaml": choice.yaml()}

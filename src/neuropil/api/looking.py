@@ -84,13 +84,14 @@ def evaluate(
     report, image
         Also write a page about it, over the image if there is one.
     """
-    from neuropil.api.trees import TREE_TASKS, evaluate_task
+    from neuropil.api.trees import TREE_TASKS, evaluate_task, require_no_tree
 
     if task in TREE_TASKS:
         words = {"convention": convention, "tolerance": tolerance}
         return evaluate_task(task, pred, truth, words, units=units, voxel_size=voxel_size, image=image, report=report)
     if task not in LABEL_TASKS:
         raise ConfigError(f"task '{task}'", "one of " + ", ".join((*LABEL_TASKS, *TREE_TASKS)))
+    require_no_tree(task, pred, truth)
     if truth is None and skeletons is None:
         raise InputError("nothing to compare with", "a truth, or --skeletons")
     _require_used(task, {"--tolerance": tolerance, "--units": units}, image, report)
@@ -171,20 +172,28 @@ def report(
     Parameters
     ----------
     runs
-        Run directories; several are shown side by side.
+        Run directories, and folders of studies; several are shown side by side.
     image, segmentation, truth, affinities
         Volumes on one grid; the page shows what is given, and scores the segmentation where there is a truth.
     """
     require_page(out)
-    trained = [opened_run(run) for run in runs]
+    studies = [folder for folder in map(_study, runs) if folder is not None]
+    trained = [opened_run(run) for run in runs if _study(run) is None]
     task = trained[-1].task if trained and trained[-1].task in LABEL_TASKS else "neurons"
     shown = None if image is None else require_kind(opened(image, voxel_size), "image")
     pred, true = (None if v is None else _labelled(opened(v, voxel_size), task) for v in (segmentation, truth))
     scores = evaluate(pred, true, task=task) if pred is not None and true is not None else {}
     held, offsets = (None, ()) if affinities is None else opened_prediction(affinities, voxel_size)
     evidence = Affinities(held, offsets) if held is not None and offsets else held
-    words: dict[str, Any] = {"image": shown, "segmentation": pred, "truth": true}
+    words: dict[str, Any] = {"image": shown, "segmentation": pred, "truth": true, "studies": studies}
     return write_page(trained, out, **words, affinities=evidence, scores=scores)
+
+
+def _study(run: RunLike) -> Path | None:
+    """The folder of a study, if this is one."""
+    from neuropil.studies.run import is_study
+
+    return Path(run) if isinstance(run, str | os.PathLike) and is_study(Path(run)) else None
 
 
 def write_page(runs: Sequence[Run], out: str | os.PathLike[str], **shown: Any) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,6 +60,8 @@ def trace(
         `score` (label-free, 0 to 1) and `confidence` (mean). Of labels: `segments`, `traced`, `nodes`, `length_um`.
     """
     config = override(Config(), _only_trace(set))
+    if soma is not None and not all(math.isfinite(v) for v in soma):
+        raise InputError(f"a soma at {soma}", "three finite numbers z, y, x in nm")
     if (image is None) == (labels is None):
         raise InputError(
             "both an image and labels" if image is not None else "neither an image nor labels",
@@ -146,9 +149,16 @@ def _segments(labels: Volume, folder: Path, config: Config, *, overwrite: bool) 
     _require_folder(folder.absolute().parent)
     _open_folder(folder, begun, done, job, overwrite=overwrite)
     wanted = segments(labels, config.trace)
+    if not wanted:
+        begun.unlink()
+        raise InputError(
+            f"{labels.name}: no segment of at least {config.trace.labels.min_voxels} voxels",
+            "labels with segments to trace",
+            "look at the labels, or lower trace.labels.min_voxels",
+        )
     left = [s for s in wanted if not (folder / f"{s.label}.swc").exists()]
     done_before = len(wanted) - len(left)
-    with Progress("tracing", len(wanted), unit="segments", done=done_before) as progress:
+    with Progress("tracing", len(wanted), unit="segment", done=done_before) as progress:
         for count, (segment, skeleton) in enumerate(skeletons(labels, config.trace, left), done_before + 1):
             write_swc(skeleton, folder / f"{segment.label}.swc", units="um")
             progress.update(count, len(wanted))

@@ -49,6 +49,13 @@ def is_tree(name: object) -> TypeGuard[PathLike]:
     return isinstance(name, str | os.PathLike) and Path(name).suffix.lower() in SUFFIXES
 
 
+def require_no_tree(task: str, *names: object) -> None:
+    """Raise an InputError if one of the names is an SWC file's: the task compares volumes."""
+    for name in names:
+        if is_tree(name):
+            raise InputError(f"'{name}' for task '{task}'", "a label volume", "for trees: --task trees")
+
+
 def tree_info(path: PathLike, *, units: str | None, voxel_size: Float3 | None) -> dict[str, Any]:
     """Counts and sizes of a tree, in voxels or micrometres, and what is odd about its file."""
     from neuropil.metrics.morphology import summary

@@ -7,12 +7,15 @@ from collections.abc import Sequence
 
 import typer
 
+from neuropil.cli.downloading import download
 from neuropil.cli.inflating import inflate
 from neuropil.cli.learning import pretrain, train
 from neuropil.cli.looking import evaluate, info, report
+from neuropil.cli.planning import plan
 from neuropil.cli.segmenting import predict, segment, status
 from neuropil.cli.tracing import trace
 from neuropil.cli.trying import bench, demo, doctor
+from neuropil.cli.viewing import view
 from neuropil.errors import NeuropilError
 
 app = typer.Typer(
@@ -26,8 +29,10 @@ app = typer.Typer(
 
 #: In the order in which they are met: a volume is read, learned from, segmented, looked at.
 for _command in (
+    download,
     info,
     inflate,
+    plan,
     pretrain,
     train,
     predict,
@@ -36,6 +41,7 @@ for _command in (
     trace,
     evaluate,
     report,
+    view,
     bench,
     doctor,
     demo,

@@ -7,13 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
+from neuropil.cli.completing import recipe_names
 from neuropil.cli.options import Json, Set, VoxelSize, hint, show, voxel_size_of
 
 
 def pretrain(
     image: Annotated[list[str] | None, typer.Option("--image", help="A volume without labels; repeat.")] = None,
     out: Annotated[Path, typer.Option("--out", help="The run directory.")] = ...,  # type: ignore[assignment]
-    recipe: Annotated[str, typer.Option("--recipe", help="mae, decision_mim, multiscale, or a YAML file.")] = "mae",
+    recipe: Annotated[
+        str,
+        typer.Option(
+            "--recipe", help="mae, decision_mim, multiscale, auto, or a YAML file.", autocompletion=recipe_names
+        ),
+    ] = "mae",
     budget: Annotated[str | None, typer.Option("--budget", help="Wall time, e.g. 30m, 2h or 90s.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Optimiser steps.")] = None,
     probe_image: Annotated[
@@ -50,7 +56,14 @@ def train(
         list[str] | None, typer.Option("--image", help="An image volume; repeat for several. Not needed to resume.")
     ] = None,
     labels: Annotated[list[str] | None, typer.Option("--labels", help="Its labels, in the same order.")] = None,
-    recipe: Annotated[str, typer.Option("--recipe", help="A shipped recipe or a YAML file.")] = "em_neurons",
+    recipe: Annotated[
+        str,
+        typer.Option(
+            "--recipe",
+            help="A shipped recipe, auto (chosen from the data), or a YAML file.",
+            autocompletion=recipe_names,
+        ),
+    ] = "em_neurons",
     budget: Annotated[str | None, typer.Option("--budget", help="Wall time, e.g. 30m, 2h or 90s.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Optimiser steps.")] = None,
     init: Annotated[Path | None, typer.Option("--init", help="First weights: a run or .safetensors.")] = None,

@@ -68,7 +68,7 @@ def evaluate(
 
 
 def report(
-    runs: Annotated[list[Path] | None, typer.Argument(help="Run directories.")] = None,
+    runs: Annotated[list[Path] | None, typer.Argument(help="Run directories, folders of studies.")] = None,
     out: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("report.html"),
     image: Annotated[str | None, typer.Option("--image", help="Grey values to draw on.")] = None,
     segmentation: Annotated[str | None, typer.Option("--segmentation", help="Labels to show.")] = None,

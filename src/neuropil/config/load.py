@@ -64,7 +64,12 @@ def load_config(recipe: str | Path, overrides: Iterable[str] = ()) -> Config:
     ConfigError
         If the recipe is unknown, a key does not exist (the nearest one is named), or a value does not fit.
     """
-    return parse_config(_with_overrides({"recipe": str(recipe), **_read_recipe(recipe)}, overrides))
+    return config_of(str(recipe), recipe_values(recipe), overrides)
+
+
+def config_of(recipe: str, values: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
+    """Settings from a recipe's values under `a.b=value` overrides; `recipe` is what it is called."""
+    return parse_config(_with_overrides({"recipe": recipe, **values}, overrides))
 
 
 def override(config: Config, overrides: Iterable[str]) -> Config:
@@ -80,11 +85,13 @@ def parse_config(values: Mapping[str, Any]) -> Config:
         raise _explained(error) from None
 
 
-def _read_recipe(recipe: str | Path) -> dict[str, Any]:
+def recipe_values(recipe: str | Path) -> dict[str, Any]:
+    """What a recipe says, as nested mappings; see `load_config`."""
     path = Path(recipe)
     if path.suffix in {".yaml", ".yml"}:
         if not path.is_file():
-            raise ConfigError(f"recipe file '{path}' does not exist", "a YAML file or one of " + ", ".join(recipes()))
+            known = "a YAML file or one of " + ", ".join(recipes())
+            raise ConfigError(f"recipe file '{path}' does not exist", known, "correct the path, or name a recipe")
         text = path.read_text()
     elif str(recipe) in recipes():
         text = (resources.files("neuropil") / "recipes" / f"{recipe}.yaml").read_text()
@@ -93,9 +100,10 @@ def _read_recipe(recipe: str | Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
-        raise ConfigError(f"recipe '{recipe}' is not YAML: {error}") from None
+        raise ConfigError(f"recipe '{recipe}' is not YAML: {error}", "YAML", "mend the line that is named") from None
     if not isinstance(values, dict):
-        raise ConfigError(f"recipe '{recipe}' holds a {type(values).__name__}", "keys such as train: {steps: 100}")
+        got = f"recipe '{recipe}' holds a {type(values).__name__}"
+        raise ConfigError(got, "keys such as train: {steps: 100}", "see docs/reference/settings.md for all keys")
     return values
 
 
@@ -103,7 +111,7 @@ def _with_overrides(values: dict[str, Any], overrides: Iterable[str]) -> dict[st
     for words in overrides:
         key, sign, text = words.partition("=")
         if not sign:
-            raise ConfigError(f"--set {words}", "key=value, for example train.steps=100")
+            raise ConfigError(f"--set {words}", "key=value", "write, for example, --set train.steps=100")
         _assign(values, key.strip(), text)
     return values
 
@@ -112,12 +120,16 @@ def _assign(values: dict[str, Any], key: str, text: str) -> None:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
-        raise ConfigError(f"--set {key}={text}", "a YAML value") from None
+        raise ConfigError(
+            f"--set {key}={text}", "a YAML value", "quote it for the shell, and lists as [1,2,3]"
+        ) from None
     *parents, last = key.split(".")
     for parent in parents:
         inner = values.setdefault(parent, {})
         if not isinstance(inner, dict):
-            raise ConfigError(f"--set {key}: '{parent}' is a value, not a group")
+            raise ConfigError(
+                f"--set {key}: '{parent}' is a value, not a group", "the key of one value", f"--set {parent}=…"
+            )
         values = inner
     values[last] = value
 

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from neuropil.config.base import Settings
 
-TracerName = Literal["geodesic", "thinning", "auto"]
+TracerName = Literal["geodesic", "thinning", "middle", "auto", "consensus"]
 
 
 class EnhanceConfig(Settings):
@@ -44,7 +44,11 @@ class LabelsConfig(Settings):
 class TraceConfig(Settings):
     """From evidence, or from labels, to trees."""
 
-    tracer: TracerName = Field("geodesic", description="'auto' runs both and keeps the one that explains more")
+    tracer: TracerName = Field(
+        "geodesic",
+        description="'auto' runs all and keeps the one that explains more, 'consensus' what half of them have",
+    )
+    agree: float = Field(2.0, gt=0, description="how near tracers' cables lie where they agree, in finest voxel edges")
     source: Literal["image", "probability"] = Field("image", description="'probability' skips the enhancement")
     enhance: EnhanceConfig = EnhanceConfig()
     labels: LabelsConfig = LabelsConfig()

@@ -36,3 +36,6 @@ class TrainConfig(Settings):
     checkpoint_minutes: float = Field(5.0, gt=0)
     devices: int = Field(1, ge=1)
     threads: int | None = Field(None, ge=1)
+    sinks: tuple[str, ...] = Field(
+        (), description="where numbers go beside metrics.jsonl: tensorboard, wandb, package.module:function"
+    )

@@ -1,7 +1,8 @@
 """TIFF stacks: OME, ImageJ and plain multi-page files, read lazily; pages are sections along z unless said otherwise.
 
 The voxel size is believed where it is truly there: OME physical sizes, ImageJ spacing with a unit of length, or our own
-attributes. The dots-per-inch of a plain TIFF say nothing about sections and are ignored.
+attributes. The dots-per-inch of a plain TIFF say nothing about sections and are ignored. Pixels that number the colours
+of a palette are read as grey values where the palette says which ones they mean.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from neuropil.errors import VolumeError
 from neuropil.io.base import SectionStack, file_errors, our_attributes, replace_when_whole, require_new, unit_nm
 from neuropil.lazy import Stored
 from neuropil.volume import Volume
+
+#: How bright red, green and blue are (Rec. 601).
+_LUMINANCE = np.array([0.299, 0.587, 0.114])
 
 
 class MappedArray:
@@ -48,6 +52,24 @@ class MappedArray:
     def close(self) -> None:
         """Drop the map; the next read makes it again."""
         self._map = None
+
+
+class Greys:
+    """Pixels that number the entries of a grey palette, as the grey values that these are."""
+
+    writable = False
+
+    def __init__(self, numbers: Any, grey: npt.NDArray[Any]) -> None:
+        self.numbers, self.grey, self.shape, self.dtype = numbers, grey, numbers.shape, grey.dtype
+        self.layout = numbers.layout
+
+    def __getitem__(self, key: tuple[slice, ...]) -> npt.NDArray[Any]:
+        found: npt.NDArray[Any] = self.grey[self.numbers[key]]
+        return found
+
+    def close(self) -> None:
+        """Close what the pixels are read from."""
+        self.numbers.close()
 
 
 class TiffPages:
@@ -93,7 +115,8 @@ class TiffFormat:
         Raises
         ------
         VolumeError
-            If the file is cut short, has colour, or an `inner` name was given.
+            If the file is cut short, has colour (or a palette that no grey values follow from), or an `inner` name was
+            given.
         """
         if inner:
             raise VolumeError(f"'{path}:{inner}'", "no name inside a TIFF file", f"open '{path}'")
@@ -102,14 +125,16 @@ class TiffFormat:
             with _quiet(), tifffile.TiffFile(path) as file:
                 series = file.series[0]
                 _require_whole_pages(path, series)
-                attrs = _attributes(file, series, path)
+                attrs, grey = _attributes(file, series, path), _palette(series, path)
                 shape, dtype = tuple(series.shape), np.dtype(series.dtype)
                 if series.dataoffset is not None:
                     placed = dtype.newbyteorder(file.byteorder)
-                    return Stored(MappedArray(path, series.dataoffset, shape, placed), attrs, str(path))
+                    mapped = MappedArray(path, series.dataoffset, shape, placed)
+                    return Stored(mapped if grey is None else Greys(mapped, grey), attrs, str(path))
                 codec = str(getattr(series.keyframe.compression, "name", series.keyframe.compression)).lower()
         layout = {"format": "tiff", "chunk": (*(1 for _ in shape[:-2]), *shape[-2:]), "codec": codec}
-        return Stored(SectionStack(TiffPages(path), shape, dtype, layout), attrs, str(path))
+        pages = SectionStack(TiffPages(path), shape, dtype, layout)
+        return Stored(pages if grey is None else Greys(pages, grey), attrs, str(path))
 
     def save(self, path: Path, inner: str, volume: Volume) -> None:
         """Write a volume section by section; the file appears when it is whole. Boolean masks become 0 and 1."""
@@ -153,7 +178,12 @@ def _attributes(file: Any, series: Any, path: Path) -> dict[str, Any]:
     """Our attributes, from whichever kind of metadata there is."""
     axes = str(series.axes).lower()
     if "s" in axes or len(series.keyframe.shape) != 2:
-        raise VolumeError(f"'{path}' has colour or volumetric pages (axes '{axes}')", "grey pages", "convert it")
+        raise VolumeError(
+            f"'{path}' has colour or volumetric pages (axes '{axes}')",
+            "grey pages",
+            "convert it to grey; if it is a stack of three or four sections, which tifffile takes for colours: "
+            'tifffile.imwrite("new.tif", tifffile.imread(OLD), photometric="minisblack")',
+        )
     found: dict[str, Any] = {}
     if series.kind == "shaped" and file.shaped_metadata:
         own = dict(file.shaped_metadata[0])
@@ -165,6 +195,30 @@ def _attributes(file: Any, series: Any, path: Path) -> dict[str, Any]:
     if set(axes) <= set("tczyx"):
         found["axes"] = axes
     return found
+
+
+def _palette(series: Any, path: Path) -> npt.NDArray[Any] | None:
+    """The grey value of every number a pixel can have, None where the numbers are grey values themselves.
+
+    They are where the palette's brightness rises with them: it is a tint for the screen then, as ImageJ stores one.
+    """
+    keyframe = series.keyframe
+    if keyframe.photometric != tifffile.PHOTOMETRIC.PALETTE or keyframe.colormap is None:
+        return None
+    colours = np.asarray(keyframe.colormap)
+    if (colours == colours[0]).all():
+        grey = colours[0]
+        fine = ((grey % 257 != 0) & (grey % 256 != 0)).any()
+        grey = grey if fine else (grey >> 8).astype(np.uint8)
+        return None if np.array_equal(grey, np.arange(len(grey))) else grey
+    if (np.diff(_LUMINANCE @ colours) >= 0).all():
+        return None
+    raise VolumeError(
+        f"'{path}' numbers the colours of a palette",
+        "grey values, or a palette that rises from dark to bright",
+        "a picture: PIL.Image.open(OLD).convert('L').save('new.tif'); labels, whose numbers count: "
+        'tifffile.imwrite("new.tif", tifffile.imread(OLD), photometric="minisblack")',
+    )
 
 
 def _ome_resolution(xml: str) -> dict[str, Any]:

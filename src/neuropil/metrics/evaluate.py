@@ -14,6 +14,7 @@ from neuropil.metrics.border import border_mask
 from neuropil.metrics.overlap import Contingency, PairCounter, contingency
 from neuropil.metrics.partition import convention_named, scores
 from neuropil.metrics.skeletal import erl, sample_volume
+from neuropil.registry import METRICS
 from neuropil.skeleton import Skeleton
 from neuropil.volume import Volume, require_kind
 
@@ -59,10 +60,19 @@ def evaluate_arrays(
 def evaluate_volumes(
     truth: Volume, pred: Volume, *, ignore_border_nm: float | None, convention: str, block_shape: Int3
 ) -> dict[str, float | int]:
-    """All partition scores of two label volumes, read by blocks; see `evaluate_arrays` and `volume_contingency`."""
+    """All partition scores of two label volumes, read by blocks, and those of plugins; see `volume_contingency`."""
     convention_named(convention)
     table = volume_contingency(truth, pred, ignore_border_nm=ignore_border_nm, block_shape=block_shape)
-    return scores(table, convention=convention)
+    return scores(table, convention=convention) | _of_plugins(table)
+
+
+def _of_plugins(table: Contingency) -> dict[str, float | int]:
+    """Scores of metrics that installed packages add; see `neuropil.registry.plugins`."""
+    found: dict[str, float | int] = {}
+    for name in METRICS:
+        if name not in METRICS.own:
+            found |= METRICS.resolve(name)(table)
+    return found
 
 
 def volume_contingency(

@@ -83,25 +83,57 @@ def line_chart(
     across = Axis(min(xs), max(xs), LEFT, WIDTH - RIGHT)
     up = Axis(y_low, y_high, HEIGHT - BOTTOM, TOP, log)
     parts = [
-        *_grid(across, up, [t for t in x_ticks if min(xs) <= t <= max(xs)], y_ticks),
+        *_grid(across, up, [(t, short(t)) for t in x_ticks if min(xs) <= t <= max(xs)], y_ticks),
         *(_marker(across, m) for m in markers),
         *(_line(across, up, s) for s in lines),
-        f'<text class="axis" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" '
-        f'text-anchor="middle">{escape(x_label)}</text>',
-        f'<text class="axis" transform="translate(13 {(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)" '
-        f'text-anchor="middle">{escape(y_label)}</text>',
+        *_labels(x_label, y_label),
     ]
     described = "; ".join(
         f"{s.name}: from {s.y[0]:.4g} to {s.y[-1]:.4g}, least {min(s.y):.4g}" for s in lines if not s.faint
     )
-    svg = (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}. {escape(described)}">'
-        + "".join(parts)
-        + "</svg>"
-    )
     return Chart(
-        title, svg, tuple((s.name, s.colour + (" dashed" if s.dashed else "")) for s in lines if not s.faint), caption
+        title,
+        _drawing(title, described, parts),
+        tuple((s.name, s.colour + (" dashed" if s.dashed else "")) for s in lines if not s.faint),
+        caption,
     )
+
+
+def interval_chart(
+    title: str, lines: Sequence[Series], halves: Sequence[Sequence[float]], *, x_label: str, y_label: str, caption: str
+) -> Chart:
+    """Draw values with bars for their intervals over a logarithmic axis of shares (0..1, written as percent).
+
+    Parameters
+    ----------
+    lines
+        Shares and values.
+    halves
+        Half the width of the interval of each value; NaN where there is none.
+    """
+    bars = [[0.0 if math.isnan(h) else h for h in one] for one in halves]
+    xs = sorted({x for s in lines for x in s.x})
+    ends = [
+        v + sign * h
+        for s, one in zip(lines, bars, strict=True)
+        for v, h in zip(s.y, one, strict=True)
+        for sign in (-1, 1)
+    ]
+    if not ends:
+        return Chart(title, "", (), caption)
+    y_ticks = ticks(min(ends), max(ends), 5)
+    across = Axis(xs[0], xs[-1] if xs[-1] > xs[0] else 2 * xs[0], LEFT + 14, WIDTH - RIGHT - 14, log=True)
+    up = Axis(y_ticks[0], y_ticks[-1], HEIGHT - BOTTOM, TOP)
+    parts = _grid(across, up, [(x, f"{100 * x:.3g} %") for x in xs], y_ticks)
+    for line, one in zip(lines, bars, strict=True):
+        for x, y, h in zip(line.x, line.y, one, strict=True):
+            if h:
+                at = across.at(x)
+                parts.append(f'<path class="line {line.colour}" d="M{at:.1f} {up.at(y - h):.1f}V{up.at(y + h):.1f}"/>')
+        parts.append(_line(across, up, line))
+    said = "; ".join(f"{s.name}: from {s.y[0]:.4g} to {s.y[-1]:.4g}" for s in lines)
+    svg = _drawing(title, said, [*parts, *_labels(x_label, y_label)])
+    return Chart(title, svg, tuple((s.name, s.colour) for s in lines), caption)
 
 
 def smoothed(values: Sequence[float], window: int) -> tuple[float, ...]:
@@ -153,6 +185,21 @@ def short(value: float) -> str:
     return f"{value:.3g}" if abs(value) >= 1e-3 else f"{value:.0e}".replace("e-0", "e-")
 
 
+def _drawing(title: str, described: str, parts: Sequence[str]) -> str:
+    head = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}. {escape(described)}">'
+    return head + "".join(parts) + "</svg>"
+
+
+def _labels(x_label: str, y_label: str) -> list[str]:
+    """What the axes are."""
+    return [
+        f'<text class="axis" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" '
+        f'text-anchor="middle">{escape(x_label)}</text>',
+        f'<text class="axis" transform="translate(13 {(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)" '
+        f'text-anchor="middle">{escape(y_label)}</text>',
+    ]
+
+
 def _clean(series: Series, *, positive: bool) -> Series:
     points = [
         (x, y)
@@ -163,7 +210,7 @@ def _clean(series: Series, *, positive: bool) -> Series:
     return Series(series.name, xs, ys, series.colour, series.faint, series.dots, series.dashed)
 
 
-def _grid(across: Axis, up: Axis, x_ticks: list[float], y_ticks: list[float]) -> list[str]:
+def _grid(across: Axis, up: Axis, x_ticks: Sequence[tuple[float, str]], y_ticks: Sequence[float]) -> list[str]:
     parts = []
     for tick in y_ticks:
         y = up.at(tick)
@@ -171,10 +218,10 @@ def _grid(across: Axis, up: Axis, x_ticks: list[float], y_ticks: list[float]) ->
             parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
             parts.append(f'<text class="tick" x="{LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{short(tick)}</text>')
     base = HEIGHT - BOTTOM
-    for tick in x_ticks:
-        x = across.at(tick)
+    for place, text in x_ticks:
+        x = across.at(place)
         parts.append(f'<line class="grid stub" x1="{x:.1f}" x2="{x:.1f}" y1="{base}" y2="{base + 4}"/>')
-        parts.append(f'<text class="tick" x="{x:.1f}" y="{base + 17}" text-anchor="middle">{short(tick)}</text>')
+        parts.append(f'<text class="tick" x="{x:.1f}" y="{base + 17}" text-anchor="middle">{text}</text>')
     parts.append(f'<line class="base" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{base}" y2="{base}"/>')
     return parts
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from neuropil.report.charts import Chart, Marker, Series, line_chart, smoothed, thinned
+from neuropil.report.charts import Chart, Marker, Series, interval_chart, line_chart, smoothed, thinned
 from neuropil.report.model import ReportData
 
 #: Keys of the scores that are plotted, with names and colours.
@@ -85,6 +85,14 @@ LOGGED = (
         (("metrics", "mask_ratio", "mask ratio"), ("validation", "probe", "probe, R²")),
     ),
 )
+#: Of these the first that there is compares runs in one plot.
+SHARED = (
+    ("voi_sum", "VOI sum (bits)"),
+    ("f1_50", "F1 at IoU 0.5"),
+    ("iou", "IoU of the foreground"),
+    ("masked_voxels", "error on hidden voxels"),
+    ("restored_strong", "error of restoring"),
+)
 _POINTS = 400
 
 
@@ -95,8 +103,8 @@ def run_charts(data: ReportData) -> list[Chart]:
 
 
 def shared_charts(runs: Sequence[ReportData]) -> list[Chart]:
-    """Loss and threshold sweep of several runs in common plots."""
-    charts = [loss_chart(runs), sweep_chart(runs)]
+    """Loss, held-back score and threshold sweep of several runs in common plots."""
+    charts = [loss_chart(runs), held_back_chart(runs), sweep_chart(runs)]
     return [chart for chart in charts if chart is not None and chart.svg]
 
 
@@ -117,6 +125,34 @@ def loss_chart(runs: Sequence[ReportData]) -> Chart | None:
     if not series:
         return None
     return line_chart("Training loss", series, x_label="step", y_label="loss (log)", log=True)
+
+
+def held_back_chart(runs: Sequence[ReportData]) -> Chart | None:
+    """The first score that any run was validated by, of all runs that have it."""
+    for key, name in SHARED:
+        series = []
+        for number, data in enumerate(runs):
+            x, y = columns(data.validation, "step", key)
+            if x:
+                series.append(Series(data.title, tuple(x), tuple(y), f"c{number % 6 + 1}", dots=len(x) <= 40))
+        if series:
+            return line_chart("Validation", series, x_label="step", y_label=name, caption="On what each run held back.")
+    return None
+
+
+def efficiency_charts(data: ReportData) -> list[Chart]:
+    """A score over the share of the labels, one chart for each score of a study."""
+    charts = []
+    for found in data.efficiency:
+        title, better = found.score
+        lines = [
+            Series(arm.name, tuple(arm.budgets), tuple(arm.means), f"c{number % 6 + 1}", dots=True)
+            for number, arm in enumerate(found.arms)
+        ]
+        caption = f"Mean over seeds with its 95 % interval; {better} is better."
+        words = {"x_label": "share of the labels (log)", "y_label": title, "caption": caption}
+        charts.append(interval_chart(title, lines, [arm.halves for arm in found.arms], **words))
+    return [chart for chart in charts if chart.svg]
 
 
 def _validation(data: ReportData) -> Chart | None:

@@ -17,6 +17,7 @@ from markupsafe import Markup
 import neuropil
 from neuropil.errors import InputError, VolumeError
 from neuropil.report import charts, curves, mistakes, panels, solid, words
+from neuropil.report.charts import Chart
 from neuropil.report.colours import ERROR_COLOURS
 from neuropil.report.images import data_uri, voxel_text
 from neuropil.report.model import Look, ReportData
@@ -51,7 +52,7 @@ class RunView:
     command: str
     notes: tuple[str, ...]
     tiles: tuple[words.Tile, ...]
-    charts: tuple[charts.Chart, ...]
+    charts: tuple[Chart, ...]
     sweep: tuple[dict[str, str], ...]
     timings: tuple[words.TimingRow, ...]
     total_time: str
@@ -66,6 +67,9 @@ class RunView:
     strips: tuple[panels.PlaneRow, ...]
     strips_lead: str
     trees: TreePage | None
+    card: tuple[tuple[str, str], ...]
+    efficiency: tuple[Chart, ...]
+    budgets: tuple[dict[str, str], ...]
 
 
 def write_report(reports: ReportData | Sequence[ReportData], out: str | Path, *, look: Look = Look()) -> Path:
@@ -136,6 +140,9 @@ def run_view(data: ReportData, key: str, look: Look) -> RunView:
         tuple(panels.strip_row(strip, look.place_pixels) for strip in data.strips),
         data.strips_lead,
         None if data.trees is None else tree_page(data.trees, width=look.tree_pixels, most=look.worst),
+        tuple(data.card.items()),
+        tuple(curves.efficiency_charts(data)),
+        _budget_rows(data),
     )
 
 
@@ -149,10 +156,32 @@ def render(views: Sequence[RunView], runs: Sequence[ReportData]) -> str:
             title=runs[0].title if not several else f"{len(runs)} runs compared",
             runs=views,
             several=several,
-            comparison=words.compared([data.scores for data in runs]) if several else [],
+            comparisons=_comparisons(runs) if several else [],
+            differing=words.differing([data.settings for data in runs if data.settings]) if several else [],
+            compared=[k for k, data in enumerate(runs) if data.settings],
             shared=curves.shared_charts(runs) if several else [],
             version=neuropil.__version__,
         )
+    )
+
+
+def _comparisons(runs: Sequence[ReportData]) -> list[tuple[str, list[words.Comparison]]]:
+    """Tables of scores, each with what it is about."""
+    tables = [
+        ("Scores; the best of each row is marked ●", words.compared([data.scores for data in runs])),
+        ("On what each run held back; the best is marked ●", words.compared([data.held_back for data in runs])),
+    ]
+    return [(caption, rows) for caption, rows in tables if rows]
+
+
+def _budget_rows(data: ReportData) -> tuple[dict[str, str], ...]:
+    """The numbers behind the plots of a study."""
+    return tuple(
+        {"score": found.score[0], "arm": arm.name, "share": f"{100 * share:.3g} %", "seeds": str(seeds)}
+        | {"mean": words.number(mean), "half": "–" if math.isnan(half) else f"± {half:.3f}"}
+        for found in data.efficiency
+        for arm in found.arms
+        for share, mean, half, seeds in zip(arm.budgets, arm.means, arm.halves, arm.seeds, strict=True)
     )
 
 

@@ -67,9 +67,14 @@ class Mistake:
 
 def match(truth: Labels, pred: Labels) -> Match:
     """Find the best partner of every object by overlap."""
-    table = contingency(truth.index_ZYX, pred.index_ZYX).without(truth=(0,), pred=(0,))
+    return matched(contingency(truth.index_ZYX, pred.index_ZYX), truth.count, pred.count)
+
+
+def matched(overlaps: Contingency, truths: int, preds: int) -> Match:
+    """The best partner of every object 1..`truths` and 1..`preds`, given how many voxels each two share."""
+    table = overlaps.without(truth=(0,), pred=(0,))
     t, p, n = table.truth.astype(np.int64), table.pred.astype(np.int64), table.voxels
-    main_pred, main_truth = np.full(truth.count + 1, -1, np.int64), np.full(pred.count + 1, -1, np.int64)
+    main_pred, main_truth = np.full(truths + 1, -1, np.int64), np.full(preds + 1, -1, np.int64)
     order = np.argsort(n, kind="stable")  # the largest overlap is written last and stays
     main_pred[t[order]], main_truth[p[order]] = p[order], t[order]
     return Match(main_pred, main_truth, t, p, n, table)

@@ -54,6 +54,45 @@ class Strip:
 
 
 @dataclass(frozen=True)
+class Arm:
+    """One way to get a network in a study: where it was measured, and what came out.
+
+    Parameters
+    ----------
+    name
+        As the study calls it.
+    budgets
+        Shares of the labels, above 0 and up to 1.
+    means, halves
+        Mean over seeds, and half the width of its 95 % interval (NaN for one seed).
+    seeds
+        Their number.
+    """
+
+    name: str
+    budgets: Sequence[float]
+    means: Sequence[float]
+    halves: Sequence[float]
+    seeds: Sequence[int]
+
+
+@dataclass(frozen=True)
+class LabelEfficiency:
+    """How a score goes with the share of the labels, for several arms.
+
+    Parameters
+    ----------
+    score
+        What it is called, and better: "lower" or "higher".
+    arms
+        Lines of the plot.
+    """
+
+    score: tuple[str, str]
+    arms: Sequence[Arm]
+
+
+@dataclass(frozen=True)
 class ReportData:
     """Everything the page may show of one run; what is missing is left out of the page.
 
@@ -88,6 +127,14 @@ class ReportData:
         Further pictures, and what they show.
     trees
         A traced tree beside a true one.
+    settings
+        Nested; of several runs the page shows those that differ.
+    held_back
+        Best scores on what the run held back while it learned.
+    card
+        What a stranger must know before using the weights: words by what they are about.
+    efficiency
+        Plots of a study, one a score.
     """
 
     title: str
@@ -108,6 +155,10 @@ class ReportData:
     strips: Sequence[Strip] = ()
     strips_lead: str = ""
     trees: TreeView | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    held_back: Mapping[str, float] = field(default_factory=dict)
+    card: Mapping[str, str] = field(default_factory=dict)
+    efficiency: Sequence[LabelEfficiency] = ()
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,34 @@ def compared(runs: Sequence[Mapping[str, Any]]) -> list[Comparison]:
     return rows
 
 
+def differing(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, tuple[str, ...]]]:
+    """The settings that are not the same in all runs: dotted names and their values, "–" where a run has none.
+
+    Examples
+    --------
+    >>> differing([{"train": {"seed": 1, "steps": 9}}, {"train": {"seed": 2, "steps": 9}}])
+    [('train.seed', ('1', '2'))]
+    """
+    flat = [_flat(run) for run in runs]
+    names = list(dict.fromkeys(name for one in flat for name in one))
+    rows = [(name, tuple(_said(one.get(name, "–")) for one in flat)) for name in names]
+    return [row for row in rows if len(set(row[1])) > 1]
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= _flat(value, f"{above}{name}.") if isinstance(value, Mapping) else {above + name: value}
+    return found
+
+
+def _said(value: Any) -> str:
+    """A setting as it is written after --set."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower().replace("none", "null")
+    return ", ".join(_said(v) for v in value) if isinstance(value, list | tuple) else str(value)
+
+
 def ordered(scores: Mapping[str, Any]) -> list[str]:
     """Keys with numbers, those of `MEANING` first."""
     keys = [k for k, v in scores.items() if is_number(v)]

@@ -19,7 +19,7 @@ from neuropil.errors import RunError
 from neuropil.geometry import Int3
 from neuropil.shards import Shard
 from neuropil.studies.design import Arm, Cell, Design, Pair, labelled_few, labelled_part
-from neuropil.studies.table import KEPT, SCORES, markdown, plot_svg
+from neuropil.studies.table import KEPT, SCORES, Score, collected, interval, markdown, plot_svg
 from neuropil.tasks.base import task_named
 from neuropil.training.checkpoint import write_atomic
 from neuropil.versions import versions
@@ -27,6 +27,8 @@ from neuropil.volume import Volume, open_volume, require_kind
 
 #: No labelled part is smaller: room for a small training crop and a slab to calibrate on.
 LEAST: Int3 = (48, 48, 48)
+#: What says that a folder is a study's.
+_MARK = "study.json"
 #: The verbs of the API that a study uses; handed in, so that studies know nothing of the API.
 Verbs = dict[str, Callable[..., Any]]
 
@@ -71,7 +73,7 @@ def run_study(design: Design, out: str | os.PathLike[str], verbs: Verbs, *, shar
 
 def _claim(folder: Path, design: Design) -> None:
     """Mark a new folder as this study's, or check that it is."""
-    mark = folder / "study.json"
+    mark = folder / _MARK
     if mark.is_file():
         known = json.loads(mark.read_text())
         if known.get("fingerprint") != design.fingerprint:
@@ -201,3 +203,38 @@ def rows_of(design: Design, folder: Path) -> Sequence[dict[str, Any]]:
     """The results that are there, in the order of the design."""
     files = [_result(folder, cell) for cell in design.cells()]
     return [json.loads(file.read_text()) for file in files if file.is_file()]
+
+
+def is_study(folder: Path) -> bool:
+    """Whether a study writes to this folder."""
+    return (folder / _MARK).is_file()
+
+
+def efficiency_of(
+    folder: Path,
+) -> tuple[Design, Sequence[dict[str, Any]], list[tuple[Score, list[tuple[str, Any, Any, Any, Any]]]]]:
+    """A study's design, its results, and for each score the lines of its plot: see `neuropil.report.model.Arm`.
+
+    Raises
+    ------
+    RunError
+        If the folder cannot be read, or no training of it is done.
+    """
+    try:
+        design = Design.model_validate(json.loads((folder / _MARK).read_text())["design"])
+        rows = rows_of(design, folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"study '{folder}' cannot be read: {error}", "a folder that a study writes to") from None
+    if not rows:
+        raise RunError(f"study '{folder}' has no results yet", "one training that is done", "run the study first")
+    plots = []
+    for key, score in SCORES[design.task].items():
+        found = collected(rows, key)
+        lines: list[tuple[str, Any, Any, Any, Any]] = []
+        for arm in design.arms:
+            shares = [share for share in design.budgets if (arm, share) in found]
+            values = [list(found[arm, share].values()) for share in shares]
+            pairs = [interval(v) for v in values]
+            lines.append((arm, shares, [m for m, _ in pairs], [h for _, h in pairs], [len(v) for v in values]))
+        plots.append((score, [line for line in lines if line[1]]))
+    return design, rows, plots

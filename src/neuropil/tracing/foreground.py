@@ -45,10 +45,11 @@ def neurite_voxels(volume: Volume, config: TraceConfig, found: Survey | None) ->
         rim = halo(found.sigmas, volume.voxel_size)
         voxels = gathered(volume, config, rim, lambda box: evidence(volume, box, found, config.weak))
     if not (voxels.value >= _byte(config.strong)).any():
+        look = "the image" if found is not None else "its values (uint8: 255 is sure, so a mask has 0 and 255)"
         raise InputError(
             f"{volume.name}: no voxel with evidence of neurite of {config.strong}",
             "neurites that stand out from the background",
-            "look at the image, or lower trace.strong and trace.weak",
+            f"look at {look}, or lower trace.strong and trace.weak",
         )
     return with_depth(voxels, config)
 

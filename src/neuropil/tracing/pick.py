@@ -1,4 +1,4 @@
-"""Which of several trees of one image is the best, judged without any label.
+"""Which of several trees of one image is the best, judged without any label, or what they agree on.
 
 A good tree lies on evidence, and evidence lies on it. The score is the harmonic mean of the mean confidence of its
 cable and of the share of strong evidence within its surface (and `cover_voxels` around it).
@@ -7,30 +7,43 @@ cable and of the share of strong evidence within its surface (and `cover_voxels`
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from scipy.spatial import cKDTree
 
 from neuropil.config.trace import TraceConfig
 from neuropil.skeleton import Skeleton
+from neuropil.tracing.consensus import consensus
 from neuropil.tracing.grow import Finished, finished, geodesic_tree
+from neuropil.tracing.middle import middle_tree
 from neuropil.tracing.thinning import thinned_tree
 from neuropil.tracing.tree import Floats, Tree
 from neuropil.tracing.voxels import Voxels
 
 Tracer = Callable[[Voxels, TraceConfig, int | None], Tree]
 
-TRACERS: dict[str, Tracer] = {"geodesic": geodesic_tree, "thinning": thinned_tree}
+TRACERS: dict[str, Tracer] = {"geodesic": geodesic_tree, "thinning": thinned_tree, "middle": middle_tree}
 
 #: Voxels of strong evidence that the score looks at; every k-th of more.
 _SEEN = 50_000
+
+
+def best(voxels: Voxels, config: TraceConfig, seed: int | None) -> tuple[float, str, Finished]:
+    """Score, name and tree of the best candidate, or of what they agree on, where what fewer have is less sure."""
+    found = candidates(voxels, config, seed)
+    if config.tracer != "consensus":
+        return found[0]
+    tree, share = consensus([tree for *_, tree in found], tolerance_nm=config.agree * voxels.edge_nm)
+    score = explained(voxels, tree.skeleton, tree.confidence, config)
+    return score, "consensus", replace(tree, confidence=tree.confidence * share)
 
 
 def candidates(voxels: Voxels, config: TraceConfig, seed: int | None) -> list[tuple[float, str, Finished]]:
     """Score, name and tree of each tracer asked for, best first; `seed` is the voxel of a soma that the user gave."""
     found = []
     for name, tracer in TRACERS.items():
-        if config.tracer in (name, "auto"):
+        if config.tracer in (name, "auto", "consensus"):
             tree = finished(tracer(voxels, config, seed), voxels, config, seed)
             found.append((explained(voxels, tree.skeleton, tree.confidence, config), name, tree))
     return sorted(found, key=lambda one: -one[0])

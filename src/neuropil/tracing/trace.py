@@ -1,4 +1,4 @@
-"""One image to one neuron: evidence, the trees of all tracers asked for, the best of them, its radii and its root."""
+"""One image to one neuron: evidence, the trees of all tracers asked for, the best or the consensus, radii and root."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from neuropil.skeleton import Skeleton
 from neuropil.tracing.background import survey
 from neuropil.tracing.foreground import neurite_voxels
 from neuropil.tracing.grow import SOMA
-from neuropil.tracing.pick import candidates
+from neuropil.tracing.pick import best
 from neuropil.tracing.radius import grey_radii
 from neuropil.tracing.soma import chosen
 from neuropil.tracing.tree import Floats
@@ -32,7 +32,8 @@ class Traced:
     skeleton
         Rooted at the soma, or at its thickest place; in the volume's own place in nm.
     confidence
-        (N,) 0 to 1 for every node: local evidence; at bridges, that of the bridge.
+        (N,) 0 to 1 for every node: local evidence; at bridges, that of the bridge; of a consensus, times the share of
+        the tracers that have the node.
     soma_found
         Whether the root stands out as a cell body (or was given).
     bridges
@@ -73,15 +74,15 @@ def trace(volume: Volume, config: TraceConfig, soma_nm: Float3 | None = None) ->
     seed = None
     if soma_nm is not None:
         seed = chosen(voxels, _moved(soma_nm, corner), _REACH * voxels.edge_nm)
-    score, name, best = candidates(voxels, config, seed)[0]
-    tree_nm = best.skeleton
+    score, name, tree = best(voxels, config, seed)
+    tree_nm = tree.skeleton
     nodes, radius, kind = tree_nm.nodes_nm + corner, tree_nm.radius_nm, tree_nm.kind.copy()
     if found is not None:
         radius = grey_radii(volume, found, nodes, radius, config)
-    if best.soma_nm is not None:
-        kind[0], radius[0] = SOMA, max(best.soma_nm, radius[0])
+    if tree.soma_nm is not None:
+        kind[0], radius[0] = SOMA, max(tree.soma_nm, radius[0])
     skeleton = Skeleton(nodes, radius, tree_nm.parent, kind)
-    return Traced(skeleton, best.confidence, best.soma_nm is not None, best.bridges, name, score)
+    return Traced(skeleton, tree.confidence, tree.soma_nm is not None, tree.bridges, name, score)
 
 
 def _moved(place_nm: Float3, corner: Floats) -> Float3:

@@ -186,6 +186,18 @@ class Run:
         load_exactly(model, tensors, str(self.path / WEIGHTS))
         return model.to(device).eval()
 
+    def _repr_html_(self) -> str:
+        from neuropil.notebook import curve_html, framed
+
+        best = {k: v for k, v in self.card.get("best", {}).items() if isinstance(v, int | float)}
+        facts: dict[str, object] = {
+            k: self.card[k] for k in ("status", "recipe", "task", "parameters", "created") if k in self.card
+        }
+        facts |= {"voxel size": f"{self.card['voxel_size']} nm (z, y, x)", "steps": self.steps}
+        facts |= {"volumes": ", ".join(str(source["image"]) for source in self.card["sources"])}
+        curve = curve_html([(row["step"], row["loss"]) for row in self.rows("train")], "loss")
+        return framed(str(self.path), curve, facts | {f"best {k.replace('_', ' ')}": v for k, v in best.items()})
+
     def updated(self, **changes: Any) -> Run:
         """Write changed entries of the card and return the run with them."""
         card = {**self.card, **changes}

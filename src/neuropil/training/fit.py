@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ from neuropil.training.engine import check_devices, launch
 from neuropil.training.loop import train_loop
 from neuropil.training.objective import Batch, SupervisedObjective
 from neuropil.training.rundir import open_or_create, origin
+from neuropil.training.sinks import check_sinks
 from neuropil.training.transfer import adopted, read_first_weights, transfer
 from neuropil.training.validate import Part, Validator
 from neuropil.volume import Volume
@@ -48,8 +49,50 @@ class Job:
     run: Run
     init: str | None
 
+    @property
+    def settings(self) -> Config:
+        """Of the run."""
+        return self.run.config
 
-def fit(pairs: Sequence[Pair], config: Config, out: str | os.PathLike[str], *, init: str | None, resume: bool) -> Run:
+    @property
+    def voxel_size(self) -> Float3:
+        """nm, z, y, x, of the run."""
+        return self.run.voxel_size
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Checked volumes and settings of a training that has not begun.
+
+    Parameters
+    ----------
+    settings
+        All of them, filled for the voxel size.
+    regions, held
+        What of each volume is learned from, and what is held back.
+    """
+
+    pairs: Sequence[Pair]
+    settings: Config
+    regions: Sequence[Box]
+    held: Sequence[Part]
+    normalisers: Sequence[Normaliser]
+
+    @property
+    def voxel_size(self) -> Float3:
+        """nm, z, y, x, of all volumes."""
+        return self.pairs[0][0].voxel_size
+
+
+def fit(
+    pairs: Sequence[Pair],
+    config: Config,
+    out: str | os.PathLike[str],
+    *,
+    init: str | None,
+    resume: bool,
+    beside: Mapping[str, str] | None = None,
+) -> Run:
     """Train a network on labelled volumes.
 
     Parameters
@@ -62,6 +105,8 @@ def fit(pairs: Sequence[Pair], config: Config, out: str | os.PathLike[str], *, i
         The run directory to make, or with `resume` to go on with.
     init
         First weights: a run directory or a .safetensors file. An inflated run brings its encoder's settings too.
+    beside
+        Texts to write into the run directory, by name of the file.
 
     Returns
     -------
@@ -73,10 +118,35 @@ def fit(pairs: Sequence[Pair], config: Config, out: str | os.PathLike[str], *, i
     InputError, GeometryError, ConfigError, RunError
         If volumes, settings or the directory cannot be used; see the modules that check them.
     """
+    return fit_prepared(prepared(pairs, config, init), out, init=init, resume=resume, beside=beside)
+
+
+def fit_prepared(
+    ready: Prepared,
+    out: str | os.PathLike[str],
+    *,
+    init: str | None,
+    resume: bool,
+    beside: Mapping[str, str] | None = None,
+) -> Run:
+    """Train what has been checked; see `fit`."""
+    settings, voxel_size = ready.settings, ready.voxel_size
+    first = None if init is None else first_weights(init, settings, voxel_size)
+    card = {**_card(settings, voxel_size, _sources(ready.pairs, ready.normalisers, ready.held)), "init": first}
+    run = open_or_create(out, settings, card, resume=resume)
+    for name, text in (beside or {}).items():
+        write_atomic(run.path / name, text.encode())
+    job = Job(ready.pairs, ready.regions, ready.held, ready.normalisers, run, (run.card["init"] or {}).get("path"))
+    return worked(_work, job, run)
+
+
+def prepared(pairs: Sequence[Pair], config: Config, init: str | None) -> Prepared:
+    """Fill the settings and check all that can be wrong, before a directory exists; see `fit`."""
     voxel_size = _voxel_size(pairs)
     config = _flat_if_thin(adopted(config, init), pairs)
     settings = resolved(config, voxel_size, network_stride(config.model, voxel_size))
     check_crop(settings, network_stride(settings.model, voxel_size))
+    check_sinks(settings)
     normalisers = [fit_normaliser(image, settings.data) for image, _ in pairs]
     regions, held = [], []
     for (image, labels), normaliser in zip(pairs, normalisers, strict=True):
@@ -88,19 +158,21 @@ def fit(pairs: Sequence[Pair], config: Config, out: str | os.PathLike[str], *, i
         raise ConfigError(
             f"data.validation = {settings.data.validation}",
             "a share above 0: decoding is calibrated on what is held back",
+            "leave data.validation out",
         )
-    # everything that can be wrong must be said before the directory exists
-    sources = prepare(pairs, settings.data, regions=regions, normalisers=normalisers)
-    task = task_named(settings.task)
-    Sampler(sources, _crop(settings), task.targets(settings, voxel_size), settings.data, settings.train.seed)
-    del sources
+    ready = Prepared(pairs, settings, regions, held, normalisers)
+    sampler_of(ready)
     check_decoding(settings, held, voxel_size)
     check_devices(settings.train.devices)
-    first = None if init is None else first_weights(init, settings, voxel_size)
-    card = {**_card(settings, voxel_size, _sources(pairs, normalisers, held)), "init": first}
-    run = open_or_create(out, settings, card, resume=resume)
-    job = Job(pairs, regions, held, normalisers, run, (run.card["init"] or {}).get("path"))
-    return worked(_work, job, run)
+    return ready
+
+
+def sampler_of(ready: Prepared | Job) -> Sampler:
+    """What makes the training crops, with the volumes that fit in memory."""
+    config = ready.settings
+    sources = prepare(ready.pairs, config.data, regions=ready.regions, normalisers=ready.normalisers)
+    targets = task_named(config.task).targets(config, ready.voxel_size)
+    return Sampler(sources, _crop(config), targets, config.data, config.train.seed)
 
 
 def worked(work: Callable[[Fabric, Any], bool], job: Any, run: Run) -> Run:
@@ -169,9 +241,8 @@ def check_crop(config: Config, stride: Int3) -> None:
 
 def _work(fabric: Fabric, job: Job) -> bool:
     config = job.run.config
-    sources = prepare(job.pairs, config.data, regions=job.regions, normalisers=job.normalisers)
     task, voxel_size = task_named(config.task), job.run.voxel_size
-    sampler = Sampler(sources, _crop(config), task.targets(config, voxel_size), config.data, config.train.seed)
+    sampler = sampler_of(job)
     stride = network_stride(config.model, voxel_size)
 
     def batches(first_step: int, rank: int, world: int) -> Iterator[Batch]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -29,6 +30,7 @@ from neuropil.training.interrupt import asked_to_stop
 from neuropil.training.objective import Batch, Objective
 from neuropil.training.optimise import make_optimisers, moments, restore_moments, set_rate
 from neuropil.training.schedule import PROBE, Schedule
+from neuropil.training.sinks import Journal, begun
 
 __all__ = ["Batch", "Batches", "Validate", "train_loop"]
 
@@ -56,6 +58,7 @@ class Session:
     ema: dict[str, Tensor]
     optimisers: dict[str, torch.optim.Optimizer]
     schedule: Schedule
+    journal: Journal
     best: float = float("inf")
     validations: int = 0
     losses: list[Tensor] = field(default_factory=list)
@@ -96,6 +99,7 @@ def train_loop(fabric: Fabric, run: Run, objective: Objective, batches: Batches,
     session.logged_at = (schedule.step, schedule.elapsed)
     with (
         Progress("train", schedule.total, unit="step", done=schedule.step, enabled=main) as progress,
+        closing(session.journal),
         asked_to_stop() as stop,
     ):
         while not schedule.done:
@@ -103,9 +107,9 @@ def train_loop(fabric: Fabric, run: Run, objective: Objective, batches: Batches,
             now = time.monotonic()
             schedule.elapsed += now - clock
             clock = now
-            _plan(fabric, run, session, progress)
+            _plan(fabric, session, config, progress)
             if schedule.step % config.log_every == 0:
-                _log(run, session, progress, write=main)
+                _log(session, progress, write=main)
             if _validation_due(session, config):
                 run = _validate(fabric, run, session, validate)
                 clock = time.monotonic()
@@ -137,11 +141,13 @@ def _start(fabric: Fabric, run: Run, objective: Objective) -> Session:
     schedule = Schedule(None if config.budget else config.steps, config.budget, config.warmup, config.lr)
     wrapped, *fitted = fabric.setup(objective, *optimisers.values())
     ema = {name: tensor.detach().clone() for name, tensor in objective.kept.state_dict().items()}
-    session = Session(wrapped, objective, ema, dict(zip(optimisers, fitted, strict=True)), schedule)
+    session = Session(wrapped, objective, ema, dict(zip(optimisers, fitted, strict=True)), schedule, Journal(run))
     if (run.path / CHECKPOINT).is_file():
         _restore(run, session)
     elif fabric.global_rank == 0:
         run.forget_rows_after(0)  # a run that was killed before its first checkpoint begins again
+    if fabric.global_rank == 0:
+        session.journal = begun(run, session.schedule.step)
     return session
 
 
@@ -172,10 +178,17 @@ def _step(fabric: Fabric, session: Session, batch: Batch, config: TrainConfig) -
     session.losses.append(loss.detach())
     session.schedule.step += 1
     decay = min(config.ema, session.schedule.step / (session.schedule.step + 9))
-    weights = session.objective.kept.state_dict()
-    with torch.no_grad():
-        torch._foreach_lerp_(list(session.ema.values()), [weights[name] for name in session.ema], 1 - decay)
+    average_into(session.ema, session.objective.kept.state_dict(), decay)
     session.numbers |= session.objective.after_update(session.schedule.step, session.schedule.total)
+
+
+@torch.no_grad()
+def average_into(ema: Mapping[str, Tensor], weights: Mapping[str, Tensor], decay: float) -> None:
+    """Move averages in place: `decay` of what they were, the rest from the weights; counts are taken as they are."""
+    real = [name for name, tensor in ema.items() if tensor.is_floating_point()]
+    torch._foreach_lerp_([ema[name] for name in real], [weights[name] for name in real], 1 - decay)
+    for name in ema.keys() - set(real):
+        ema[name].copy_(weights[name])
 
 
 def _placed(tensor: Tensor, device: torch.device) -> Tensor:
@@ -184,9 +197,9 @@ def _placed(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
-def _plan(fabric: Fabric, run: Run, session: Session, progress: Progress) -> None:
+def _plan(fabric: Fabric, session: Session, config: TrainConfig, progress: Progress) -> None:
     """Turn a time budget into steps: once after a first measurement, again after each validation."""
-    schedule, config = session.schedule, run.config.train
+    schedule = session.schedule
     if schedule.budget is not None and schedule.total is None:
         if schedule.step == PROBE // 2:
             schedule.mark()
@@ -194,17 +207,17 @@ def _plan(fabric: Fabric, run: Run, session: Session, progress: Progress) -> Non
             pace = schedule.seconds_per_step
             if schedule.validation_seconds == 0:
                 schedule.validation_seconds = 20 * pace
-            _replan(fabric, run, session, config.validations, pace)
+            _replan(fabric, session, config.validations, pace)
     progress.update(schedule.step, schedule.total)
 
 
-def _replan(fabric: Fabric, run: Run, session: Session, validations_left: int, pace: float) -> None:
+def _replan(fabric: Fabric, session: Session, validations_left: int, pace: float) -> None:
     schedule = session.schedule
     schedule.fit_to_budget(pace, validations_left)
     # every process must stop at the same step, so process 0's clock decides
     schedule.total = fabric.broadcast(schedule.total)
     if fabric.global_rank == 0:
-        run.log(
+        session.journal.log(
             kind="event", event="plan", step=schedule.step, total=schedule.total, elapsed=round(schedule.elapsed, 2)
         )
 
@@ -223,7 +236,7 @@ def _validate(fabric: Fabric, run: Run, session: Session, validate: Validate) ->
     result: dict[str, Any] = {}
     if fabric.global_rank == 0:
         result = validate(_averaged(session, fabric.device))
-        run.log(kind="validation", step=schedule.step, elapsed=round(schedule.elapsed, 2), **result)
+        session.journal.log(kind="validation", step=schedule.step, elapsed=round(schedule.elapsed, 2), **result)
         if result["score"] <= session.best:
             session.best = float(result["score"])
             # weights and the decoding that was calibrated for them are one file: they cannot come apart
@@ -237,7 +250,7 @@ def _validate(fabric: Fabric, run: Run, session: Session, validate: Validate) ->
     n = session.validations
     schedule.validation_seconds += (seconds - schedule.validation_seconds) / n
     if schedule.budget is not None and not schedule.done:
-        _replan(fabric, run, session, max(0, run.config.train.validations - n), pace)
+        _replan(fabric, session, max(0, run.config.train.validations - n), pace)
     schedule.mark()
     if fabric.global_rank == 0:
         _save(run, session)
@@ -251,7 +264,7 @@ def _averaged(session: Session, device: torch.device) -> nn.Module:
     return model.to(device).eval()
 
 
-def _log(run: Run, session: Session, progress: Progress, *, write: bool) -> None:
+def _log(session: Session, progress: Progress, *, write: bool) -> None:
     schedule = session.schedule
     loss = float(torch.stack(session.losses).mean())
     session.losses.clear()
@@ -260,7 +273,7 @@ def _log(run: Run, session: Session, progress: Progress, *, write: bool) -> None
     session.logged_at = (schedule.step, schedule.elapsed)
     progress.note(f"loss {loss:.4f}")
     if write:
-        run.log(
+        session.journal.log(
             kind="train",
             step=schedule.step,
             loss=round(loss, 6),

@@ -26,12 +26,13 @@ from neuropil.models import network_stride
 from neuropil.plan import resolved
 from neuropil.pretrain.targets import patches
 from neuropil.registry import MASKS, PRETEXTS
-from neuropil.training.checkpoint import CHECKPOINT, Run, load_exactly, part_of, read_tensors
+from neuropil.training.checkpoint import CHECKPOINT, Run, load_exactly, part_of, read_tensors, write_atomic
 from neuropil.training.engine import check_devices
 from neuropil.training.fit import Pair, worked
 from neuropil.training.loop import Validate, train_loop
 from neuropil.training.objective import Batch, Objective
 from neuropil.training.rundir import open_or_create, origin
+from neuropil.training.sinks import check_sinks
 from neuropil.volume import Volume, open_volume
 
 
@@ -90,7 +91,13 @@ class PretrainJob:
 
 
 def fit_pretext(
-    images: Sequence[Volume], config: Config, out: str | os.PathLike[str], *, probe: Sequence[Pair], resume: bool
+    images: Sequence[Volume],
+    config: Config,
+    out: str | os.PathLike[str],
+    *,
+    probe: Sequence[Pair],
+    resume: bool,
+    beside: Mapping[str, str] | None = None,
 ) -> Run:
     """Pretrain an encoder on volumes without labels.
 
@@ -105,6 +112,8 @@ def fit_pretext(
     probe
         (image, labels) that choose the mask ratio, where `pretrain.mask.adapt_ratio` asks for it. Nothing else is
         learned from them.
+    beside
+        Texts to write into the run directory, by name of the file.
 
     Returns
     -------
@@ -120,6 +129,7 @@ def fit_pretext(
         raise InputError("no volumes to pretrain on", "at least one --image")
     voxel_size = images[0].voxel_size
     check_names(config)
+    check_sinks(config)
     pretext: Pretext = PRETEXTS.resolve(config.pretrain.method)(config, voxel_size)
     network = pretext.kept
     stride = network_stride(config.model, voxel_size)
@@ -134,6 +144,8 @@ def fit_pretext(
     check_devices(settings.train.devices)
     card = _card(settings, network, (images, normalisers, held), probe)
     run = open_or_create(out, settings, card, resume=resume)
+    for name, text in (beside or {}).items():
+        write_atomic(run.path / name, text.encode())
     return worked(_work, PretrainJob(images, regions, held, normalisers, probe, run), run)
 
 

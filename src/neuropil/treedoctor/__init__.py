@@ -51,6 +51,8 @@ def examine_tree(
         The account of the file, and with an image: `score` as it is, `best` placing and its score, `verdict`, `fix`.
     """
     if out is not None:
+        if Path(out).suffix.lower() != ".swc":
+            raise InputError(f"--out {out}", "a name that ends in .swc")
         require_new(Path(out))
     if image is None:
         skeleton, report = examine_swc(tree, units=units, voxel_size=voxel_size)

@@ -18,6 +18,7 @@ def test_defaults_are_one_set() -> None:
         ("trace.enhance.radii=[]", "one or more"),
         ("trace.tracer=app2", "trace.tracer"),
         ("trace.step=0", "trace.step"),
+        ("trace.agree=0", "trace.agree"),
         ("trace.labels.min_voxel=3", "did you mean 'min_voxels'"),
     ],
 )

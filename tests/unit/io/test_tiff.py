@@ -103,6 +103,41 @@ def test_colour_is_refused(tmp_path) -> None:
         open_volume(tmp_path / "a.tif", voxel_size=NM)
 
 
+GREY = np.arange(256, dtype=np.uint16) * 257
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize(("palette", "dtype"), [(GREY[::-1], np.uint8), (GREY // 256 * 256 // 2 + 3, np.uint16)])
+def test_a_grey_palette_says_what_its_numbers_mean(tmp_path, palette, dtype, compression) -> None:
+    how = {"photometric": "palette", "colormap": np.stack([palette] * 3), "compression": compression}
+    tifffile.imwrite(tmp_path / "a.tif", RAW, **how)
+    volume = open_volume(tmp_path / "a.tif", voxel_size=NM)
+    meant = palette[RAW] if dtype == np.uint16 else 255 - RAW
+    assert volume.dtype == dtype
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(volume)).numpy(), meant)
+
+
+@pytest.mark.parametrize("tint", [(1, 1, 1), (0, 1, 0), (1, 0.5, 0)], ids=["grey", "green", "orange"])
+def test_a_tint_leaves_grey_values_as_they_are(tmp_path, tint) -> None:
+    colours = (np.array(tint)[:, None] * GREY).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", RAW, photometric="palette", colormap=colours)
+    np.testing.assert_array_equal(open_volume(tmp_path / "a.tif", voxel_size=NM).numpy(), RAW)
+
+
+def test_numbers_of_mixed_colours_are_refused(tmp_path) -> None:
+    colours = np.random.default_rng(1).integers(0, 65535, (3, 256)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", RAW, photometric="palette", colormap=colours)
+    with pytest.raises(VolumeError, match="palette") as raised:
+        open_volume(tmp_path / "a.tif", voxel_size=NM)
+    assert "convert('L')" in str(raised.value)
+
+
+def test_a_short_stack_written_as_colour_is_told_how_to_be_grey(tmp_path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", RAW[:3], photometric="rgb", planarconfig="separate")
+    with pytest.raises(VolumeError, match="minisblack"):
+        open_volume(tmp_path / "a.tif", voxel_size=NM)
+
+
 def test_not_a_tiff(tmp_path) -> None:
     (tmp_path / "a.tif").write_bytes(b"hello, this is no picture")
     with pytest.raises(VolumeError, match="not a TIFF"):

@@ -13,18 +13,39 @@ from neuropil.tracing.voxels import from_places
 PATHS = [(line((6, 30, 6), (6, 20, 60), (6, 40, 84)), 2.0), (line((6, 20, 60), (6, 4, 80)), 1.5)]
 
 
-def test_both_tracers_find_the_neuron_and_the_better_score_is_taken() -> None:
+def test_all_tracers_find_the_neuron_and_the_better_score_is_taken() -> None:
     image = tubes((12, 56, 90), PATHS)
     truth = np.concatenate([p for p, _ in PATHS])
     both = CONFIG.model_copy(update={"tracer": "auto"})
     voxels = neurite_voxels(image, CONFIG, survey(image, CONFIG.enhance))
     found = candidates(voxels, both, None)
-    assert sorted(name for _, name, _ in found) == ["geodesic", "thinning"]
-    assert found[0][0] >= found[1][0]
+    assert sorted(name for _, name, _ in found) == ["geodesic", "middle", "thinning"]
+    assert found[0][0] >= found[1][0] >= found[2][0]
     for _, _, tree in found:
         assert agreement(tree.skeleton, truth, 2.5)[1] > 0.9
     best = trace(image, both)
     assert (best.tracer, best.score) == (found[0][1], found[0][0])
+
+
+def test_a_consensus_is_a_tree_of_the_neuron_and_says_how_many_have_it() -> None:
+    image = tubes((12, 56, 90), PATHS)
+    truth = np.concatenate([p for p, _ in PATHS])
+    found = trace(image, CONFIG.model_copy(update={"tracer": "consensus"}))
+    assert found.tracer == "consensus"
+    assert (found.skeleton.parent < 0).sum() == 1
+    assert min(agreement(found.skeleton, truth, 2.5)) > 0.9
+    assert 0 < found.confidence.min() <= found.confidence.max() <= 1
+    # what no other tracer has within a hair's breadth is a third as sure
+    alone = trace(image, CONFIG.model_copy(update={"tracer": "consensus", "agree": 1e-6}))
+    assert alone.confidence.max() <= 0.34
+
+
+def test_a_given_soma_is_the_root_whichever_tracer() -> None:
+    image = tubes((12, 56, 90), PATHS)
+    for tracer in ("geodesic", "thinning", "middle", "consensus"):
+        found = trace(image, CONFIG.model_copy(update={"tracer": tracer}), (6.0, 40.0, 82.0))
+        assert np.linalg.norm(found.skeleton.nodes_nm[0] - [6, 40, 82]) < 4, tracer
+        assert found.soma_found
 
 
 def test_half_a_tree_explains_less_and_stray_cable_is_less_sure() -> None:

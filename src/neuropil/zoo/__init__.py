@@ -1,0 +1,1 @@
+"""Trained runs for others: packed with a card, kept in folders or on web servers, found again by name."""
