@@ -187,7 +187,6 @@ def run_cell(study: Study, cell: Cell) -> dict[str, Any]:
         },
         "threshold": run.calibration["foreground"],
         "held_back_f1": run.card["best"]["dice"],
-        "last_loss": run.rows("train")[-1]["loss"],
         "steps": track.steps,
         "cpu_seconds": {
             "train": round(learned - started, 1),

@@ -60,7 +60,6 @@ def prediction(run: Run, image: Volume, words: Sequence[str]) -> Prediction:
     from neuropil.data.normalise import fit_normaliser
     from neuropil.infer.predict import volume_plan
     from neuropil.infer.settings import predict_settings
-    from neuropil.models import network_stride
 
     if any(abs(a / b - 1) > TOLERANCE for a, b in zip(image.voxel_size, run.voxel_size, strict=True)):
         raise GeometryError(
@@ -68,7 +67,7 @@ def prediction(run: Run, image: Volume, words: Sequence[str]) -> Prediction:
             f"a voxel size within {TOLERANCE:.0%} of the run's",
             "resample the volume, train at its voxel size, or give --voxel-size if the metadata is wrong",
         )
-    stride = network_stride(run.config.model, run.voxel_size)
+    stride = run.stride
     config = resolved(decoding(run.config, run.calibration, words), run.voxel_size, stride)
     settings = predict_settings(config, stride)
     volume_plan(image, settings)
@@ -137,7 +136,11 @@ def stored_decoding(affinities: Volume, words: Sequence[str], *, predicted_now: 
     before = parse_config(values)
     config = override(before, words)
     if config.task != values["task"]:
-        raise ConfigError(f"--set task={config.task} for a prediction of {values['task']}", "the task it was made for")
+        raise ConfigError(
+            f"--set task={config.task} for a prediction of {values['task']}",
+            "the task it was made for",
+            "leave task out, or predict with a run of that task",
+        )
     free = ("jobs", *(("predict",) if predicted_now else ()), group)
     _require_unset(config, before, free, f"a stored prediction of {config.task}")
     if group != "segment":

@@ -38,10 +38,44 @@ def cut_to(whole: Volume, part: Volume) -> Volume:
 
 
 def opened_run(run: Any) -> Run:
-    """A run, opened if it was given by its directory."""
+    """A run, opened if it was given by its directory, or as ``zoo:NAME``."""
     from neuropil.training.checkpoint import Run
 
-    return run if isinstance(run, Run) else Run.open(run)
+    return run if isinstance(run, Run) else Run.open(run_folder(run))
+
+
+def run_folder(run: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """Where a run lies: as it was given, or for ``zoo:NAME`` where its model was unpacked to, fetched if need be.
+
+    Raises
+    ------
+    InputError, RunError, VolumeError
+        If there is no such model, or it cannot be had; or if it is a bioimage.io model, which can only predict.
+    """
+    if _named(run, "zoo:"):
+        from neuropil.zoo.store import model_folder
+
+        return model_folder(os.fspath(run))
+    if _named(run, "bioimageio:"):
+        raise RunError(
+            f"'{run}' is a bioimage.io model, which predicts and no more",
+            "a run directory or zoo:NAME",
+            f"neuropil predict {run} VOLUME --out prediction.zarr, then neuropil segment prediction.zarr",
+        )
+    return run
+
+
+def opened_predictor(run: Any, image: Volume, words: Sequence[str]) -> tuple[Run, list[str]]:
+    """What predicts an image (a run, ``zoo:NAME`` or ``bioimageio:MODEL``), and the settings that are left for it."""
+    if _named(run, "bioimageio:"):
+        from neuropil.exchange.foreign import opened_foreign
+
+        return opened_foreign(os.fspath(run), image, words)
+    return opened_run(run), list(words)
+
+
+def _named(run: Any, prefix: str) -> bool:
+    return isinstance(run, str | os.PathLike) and os.fspath(run).startswith(prefix)
 
 
 def opened_affinities(source: Any, voxel_size: Float3 | None) -> Affinities:
@@ -55,7 +89,11 @@ def opened_affinities(source: Any, voxel_size: Float3 | None) -> Affinities:
     if isinstance(source, Affinities):
         return source
     if _is_run(source):
-        raise InputError(f"'{source}' is a run, and no volume is given", "neuropil segment RUN VOLUME --out seg.zarr")
+        raise InputError(
+            f"'{source}' is a run, and no volume is given",
+            "neuropil segment RUN VOLUME --out seg.zarr",
+            "name the image behind the run",
+        )
     volume = require_kind(opened(source, voxel_size), "affinities")
     if "offsets" not in volume.attrs:
         raise InputError(
@@ -89,6 +127,8 @@ def opened_prediction(source: Any, voxel_size: Float3 | None) -> tuple[Volume, O
 
 
 def _is_run(source: Any) -> bool:
+    if _named(source, "zoo:") or _named(source, "bioimageio:"):
+        return True
     return not isinstance(source, Volume) and (Path(source) / "run.json").is_file()
 
 
@@ -114,7 +154,11 @@ def training_pairs(
     """
     images, truths = several(image), several(labels)
     if len(images) != len(truths):
-        raise InputError(f"{len(images)} images and {len(truths)} label volumes", "as many --labels as --image")
+        raise InputError(
+            f"{len(images)} images and {len(truths)} label volumes",
+            "as many --labels as --image",
+            "give them in pairs, each --labels after its --image",
+        )
     if images or resumed is None:
         return [_training_pair(one, other, voxel_size, config) for one, other in zip(images, truths, strict=True)]
     size, sources = voxel_size or resumed.voxel_size, resumed.card["sources"]
@@ -166,7 +210,9 @@ def said_length(words: Sequence[str], budget: float | str | None, steps: int | N
     lasting = [w for w in words if w.partition("=")[0].strip() in ("train.steps", "train.budget")]
     said = [text for text, value in (("--budget", budget), ("--steps", steps)) if value is not None]
     if len(said) > 1 or (said and lasting):
-        raise ConfigError(f"both {' and '.join([*said, *(f'--set {w}' for w in lasting)])}", "one of them")
+        raise ConfigError(
+            f"both {' and '.join([*said, *(f'--set {w}' for w in lasting)])}", "one of them", "leave out the others"
+        )
     if budget is not None:
         return [*words, f"train.budget={seconds(budget)}"]
     # a recipe's own budget would win over its steps
@@ -183,7 +229,7 @@ def seconds(budget: float | str) -> float:
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h|)", str(budget).strip())
     if not found or float(found[1]) == 0:
-        raise InputError(f"a budget of '{budget}'", "a time such as 30m, 2h or 90s")
+        raise InputError(f"a budget of '{budget}'", "a time such as 30m, 2h or 90s", "say, for example, --budget 30m")
     if isinstance(budget, str) and not found[2]:
         raise InputError(
             f"a budget of '{budget}' without a unit", "a time such as 30m, 2h or 90s", f"{budget}m or {budget}s"

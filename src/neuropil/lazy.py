@@ -195,7 +195,9 @@ def inferred_kind(dtype: npt.DTypeLike, attrs: Mapping[str, Any], name: str) -> 
 def check_kind(dtype: np.dtype[Any], kind: str, name: str) -> None:
     """Raise an InputError unless this is a kind, and of a data type that it can have."""
     if kind not in KINDS:
-        raise InputError(f"{name}: kind '{kind}'", "one of " + ", ".join(KINDS))
+        raise InputError(
+            f"{name}: kind '{kind}'", "one of " + ", ".join(KINDS), "correct the attribute kind, or leave it out"
+        )
     allowed = {"labels": "uib", "mask": "uib"}.get(kind, "uif")
     if dtype.kind not in allowed or dtype.itemsize > 8:
         what = "integers" if "f" not in allowed else "integers or floats of at most 64 bits"

@@ -43,7 +43,11 @@ def pages(
     volumes = {"image": image, "segmentation": segmentation, "truth": truth}
     if all(v is None for v in volumes.values()) and affinities is None:
         if not found:
-            raise InputError("nothing to report", "a run directory, or --segmentation with --image")
+            raise InputError(
+                "nothing to report",
+                "a run directory, or --segmentation with --image",
+                "neuropil report RUN, or --segmentation SEG --image IMAGE",
+            )
         return found
     last = found.pop() if found else ReportData(title=title)
     timings = dict(last.timings)

@@ -25,7 +25,9 @@ class Shard:
         """
         first, _, second = text.partition("/")
         if not (first.isdecimal() and second.isdecimal() and int(first) < int(second)):
-            raise ConfigError(f"--shard {text}", "i/n with 0 <= i < n, for example 0/8 to 7/8")
+            raise ConfigError(
+                f"--shard {text}", "i/n with 0 <= i < n, for example 0/8 to 7/8", "number the shards from 0"
+            )
         return cls(int(first), int(second))
 
     @property

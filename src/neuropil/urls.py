@@ -55,14 +55,20 @@ def part_of(box: Box, text: str, name: str) -> Box:
     ranges = [_RANGE.fullmatch(word) for word in text.split(",")]
     start, stop = list(box.start), list(box.stop)
     if len(ranges) > 3 or None in ranges:
-        raise GeometryError(f"'{name}[{text}]'", "a part as [z0:z1,y0:y1,x0:x1], for example [0:16]")
+        raise GeometryError(
+            f"'{name}[{text}]'",
+            "a part as [z0:z1,y0:y1,x0:x1], for example [0:16]",
+            "quote the whole name in the shell",
+        )
     for axis, found in enumerate(ranges):
         assert found is not None
         extent = box.shape[axis]
         low, high = int(found[1] or 0), int(found[2] or extent)
         if not 0 <= low < high <= extent:
             raise GeometryError(
-                f"'{name}[{text}]': {low}:{high} along {'zyx'[axis]}", f"a range that is not empty, within 0:{extent}"
+                f"'{name}[{text}]': {low}:{high} along {'zyx'[axis]}",
+                f"a range that is not empty, within 0:{extent}",
+                "count voxels from the first one of the volume",
             )
         start[axis], stop[axis] = box.start[axis] + low, box.start[axis] + high
     return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]), box.voxel_size)

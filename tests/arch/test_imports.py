@@ -72,7 +72,9 @@ MAY = {
     "jobs": CORE | {"io", "infer", "post", "training", "outputs", "decoding"},
     "studies": CORE | {"tasks", "training"},
     "pages": CORE | {"report", "studies", "training"},
-    "inputs": CORE | {"training", "tasks"},
+    "zoo": CORE | {"io", "download", "models", "infer", "tasks", "training"},
+    "exchange": CORE | {"io", "data", "models", "synth", "tasks", "training", "zoo"},
+    "inputs": CORE | {"training", "tasks", "zoo", "exchange"},
     "api": CORE
     | {
         "io",
@@ -85,6 +87,8 @@ MAY = {
         "report",
         "training",
         "download",
+        "exchange",
+        "zoo",
         "doctor",
         "treedoctor",
         "demo",

@@ -58,7 +58,11 @@ class Page:
         self.said: list[str] = []
         self._loop = asyncio.new_event_loop()
         self._number = 0
-        self._socket = self._loop.run_until_complete(_connected(self._target()))
+        try:
+            self._socket = self._loop.run_until_complete(_connected(self._target()))
+        except BaseException:
+            self.process.kill()
+            raise
         for domain in ("Runtime", "Page", "Log"):
             self.send(f"{domain}.enable")
         # one pixel of the page is one of the picture, whatever the window's frame takes

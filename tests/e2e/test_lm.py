@@ -8,15 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import torch
+from tests.docs.typed import ROOT, blocks
 from tests.e2e.test_cli import run
 
 from neuropil import open_volume
 from neuropil.api import trace
 from neuropil.errors import InputError
-from neuropil.io.swc import write_swc
+from neuropil.io.swc import read_swc, write_swc
+from neuropil.models.vit2d import Planar, PlanarViT
+from neuropil.skeleton import Skeleton
 from neuropil.synth.lm import LMPhantom
 from neuropil.synth.lm_config import LMPhantomConfig
-from neuropil.training.checkpoint import Run
+from neuropil.training.checkpoint import WEIGHTS, Run, read_tensors
 from neuropil.volume import Volume
 
 SMALL = (
@@ -30,6 +34,13 @@ def phantom(config: LMPhantomConfig, folder: Path) -> tuple[Path, Path]:
     tifffile.imwrite(folder / "a.tif", made.image(made.box))
     write_swc(made.skeletons()[0], folder / "a.swc", units="um")
     return folder / "a.tif", folder / "a.swc"
+
+
+def dino(path: Path) -> None:
+    """A tiny transformer of photographs."""
+    torch.manual_seed(0)
+    net = PlanarViT(Planar(dim=64, depth=2, heads=1, hidden=64, patch=(4, 4), grid=(4, 4)))
+    torch.save({"teacher": {f"backbone.{k}": t for k, t in net.published().items()}}, path)
 
 
 def words(*settings: str) -> list[str]:
@@ -86,3 +97,92 @@ def test_a_prediction_without_foreground_cannot_be_traced(tmp_path: Path) -> Non
     stored = Volume(np.zeros((1, 4, 8, 8), np.uint8), (8, 8, 8), axes="czyx", kind="prediction", attrs=attrs)
     with pytest.raises(InputError, match="foreground"):
         trace(stored, tmp_path / "n.swc")
+
+
+def test_the_page_lm_neurons_is_true(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every command of docs/howto/lm_neurons.md, in its order, on phantoms and with few steps of small networks."""
+    monkeypatch.chdir(tmp_path)
+    for name, config in {
+        "stack": LMPhantomConfig.confocal(seed=3, shape=(16, 96, 96), cable_um=200.0),
+        "new": LMPhantomConfig.confocal(seed=4, shape=(16, 96, 96), cable_um=200.0),
+        "cell": LMPhantomConfig.projection(seed=3, shape=(1, 160, 160), cable_um=400.0),
+    }.items():
+        image, tree = phantom(config, tmp_path)
+        image.rename(f"{name}.tif")
+        tree.rename("new_true.swc" if name == "new" else f"{name}.swc")
+    dino(tmp_path / "dino.pth")
+    few = {"runs/lm": ["data.crop=[8,32,32]"], "runs/cell": ["data.crop=[1,64,64]", "model.vit.decoder=[8,8,8]"]}
+    for _, text in blocks(ROOT / "docs" / "howto" / "lm_neurons.md", "console"):
+        line = text.strip().split()[1:]
+        for command in [line] if text.count("neuropil ") == 1 else [r.split()[1:] for r in text.splitlines()]:
+            if command[0] == "train":
+                at = command.index("--budget")
+                run_name = command[command.index("--out") + 1]
+                command[at : at + 2] = ["--steps", "60", *words(*SMALL, *few[run_name])]
+            code, _, stderr = run(capsys, *command)
+            assert code == 0, f"{command}\n{stderr}"
+    cell = Run.open("runs/cell")
+    assert (cell.config.model.flat, cell.config.model.encoder) == (True, "vit_inflated")
+    assert cell.card["init"]["account"]["share"] == 1
+    assert read_swc("cell_traced.swc").length_nm() > 0
+
+
+def test_an_inflated_encoder_is_what_training_begins_from(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    image, tree = phantom(LMPhantomConfig.confocal(seed=3, shape=(16, 96, 96), cable_um=200.0), tmp_path)
+    dino(tmp_path / "dino.pth")
+    code, _, stderr = run(capsys, "inflate", tmp_path / "dino.pth", "--out", tmp_path / "i", "--depth", "average")
+    assert code == 0, stderr
+    out = tmp_path / "run"
+    # a rate so small that the weights remain those of the file
+    how = ("data.crop=[10,32,32]", "model.vit.decoder=[8,8,8]", "train.lr=1e-12", *SMALL)
+    learn = ("train", "--recipe", "lm_neuron", "--image", image, "--labels", tree, "--out", out)
+    code, _, stderr = run(
+        capsys, *learn, "--voxel-size", "600,300,300", "--init", tmp_path / "i", "--steps", 2, *words(*how)
+    )
+    assert code == 0, stderr
+    network = Run.open(out).load_model()
+    first, _ = read_tensors(tmp_path / "i" / WEIGHTS)
+    assert set(first) == network.encoder_names()
+    own = network.state_dict()
+    assert all(torch.allclose(own[name], tensor, atol=1e-6) for name, tensor in first.items())
+
+
+def test_crops_that_an_inflated_patch_does_not_divide_are_one_clear_error(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    image, tree = phantom(LMPhantomConfig.projection(seed=3, shape=(1, 160, 160), cable_um=400.0), tmp_path)
+    dino(tmp_path / "dino.pth")
+    assert run(capsys, "inflate", tmp_path / "dino.pth", "--out", tmp_path / "i")[0] == 0
+    learn = ("train", "--recipe", "lm_neuron", "--image", image, "--labels", tree, "--out", tmp_path / "run")
+    code, _, stderr = run(capsys, *learn, "--voxel-size", "300,300,300", "--init", tmp_path / "i", "--steps", 2)
+    assert code == 2
+    assert "multiples of [5, 4, 4]" in stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_trees_that_no_held_back_slab_shows_are_told_and_a_slab_without_one_is_none(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Of several images some slabs are mere background: that is no fault, unless all are."""
+    images, trees = [], []
+    for number, rows in enumerate(((20, 60), (20, 156))):
+        nodes = np.stack([np.full(50, 0.5), np.linspace(*rows, 50), np.linspace(20, 140, 50)], axis=1)
+        image = np.full((1, 160, 160), 20, np.uint8)
+        for _, y, x in nodes.astype(int):
+            image[0, y - 1 : y + 2, x - 1 : x + 2] = 200
+        images.append(tmp_path / f"{number}.tif")
+        trees.append(tmp_path / f"{number}.swc")
+        tifffile.imwrite(images[-1], image)
+        write_swc(Skeleton(nodes * 300, np.full(50, 400.0), np.arange(50) - 1, np.zeros(50, int)), trees[-1])
+    size = ("--voxel-size", "300,300,300", "--recipe", "lm_neuron", "--steps", 2)
+    how = words(*SMALL, "data.crop=[1,32,32]", "data.validation_axis=y")
+    code, _, stderr = run(
+        capsys, "train", "--image", images[0], "--labels", trees[0], "--out", tmp_path / "a", *size, *how
+    )
+    assert code == 2
+    assert "has no labels" in stderr
+    pairs = [word for i, t in zip(images, trees, strict=True) for word in ("--image", i, "--labels", t)]
+    code, _, stderr = run(capsys, "train", *pairs, "--out", tmp_path / "b", *size, *how)
+    assert code == 0, stderr

@@ -8,6 +8,7 @@ from neuropil.api.learning import pretrain, train
 from neuropil.api.looking import evaluate, info, report
 from neuropil.api.planning import plan
 from neuropil.api.segmenting import predict, segment, status
+from neuropil.api.sharing import share, zoo
 from neuropil.api.tracing import trace
 from neuropil.api.trying import bench, demo, doctor
 from neuropil.api.viewing import view
@@ -25,8 +26,10 @@ __all__ = [
     "pretrain",
     "report",
     "segment",
+    "share",
     "status",
     "trace",
     "train",
     "view",
+    "zoo",
 ]

@@ -10,7 +10,7 @@ from neuropil.config import Config
 from neuropil.decoding import note_edge
 from neuropil.errors import InputError
 from neuropil.geometry import Float3
-from neuropil.inputs import raw_volumes, said_length, settled, several, training_pairs
+from neuropil.inputs import raw_volumes, run_folder, said_length, settled, several, training_pairs
 from neuropil.volume import VolumeLike
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def train(
     budget, steps
         How long: wall time (seconds, or text such as "30m"), or optimiser steps; the recipe's by default.
     init
-        First weights: a run directory or a .safetensors file.
+        First weights: a run directory, ``zoo:NAME`` or a .safetensors file.
     set
         Settings as "a.b=value".
     resume
@@ -102,7 +102,7 @@ def train(
     choice = None if resume else chosen(recipe, image, labels, words, voxel_size)
     run, config = begun(out, recipe, words, choice, resume=resume)
     pairs = training_pairs(image, labels, voxel_size, resumed=run, config=config)
-    first = None if init is None else str(init)
+    first = None if init is None else str(run_folder(init))
     trained = fit(pairs, config, out, init=first, resume=resume, beside=_beside(choice))
     note_edge(trained)
     return trained

@@ -90,10 +90,10 @@ def evaluate(
         words = {"convention": convention, "tolerance": tolerance}
         return evaluate_task(task, pred, truth, words, units=units, voxel_size=voxel_size, image=image, report=report)
     if task not in LABEL_TASKS:
-        raise ConfigError(f"task '{task}'", "one of " + ", ".join((*LABEL_TASKS, *TREE_TASKS)))
+        raise ConfigError(f"task '{task}'", "one of " + ", ".join((*LABEL_TASKS, *TREE_TASKS)), "choose one of these")
     require_no_tree(task, pred, truth)
     if truth is None and skeletons is None:
-        raise InputError("nothing to compare with", "a truth, or --skeletons")
+        raise InputError("nothing to compare with", "a truth, or --skeletons", "name the truth after the segmentation")
     _require_used(task, {"--tolerance": tolerance, "--units": units}, image, report)
     predicted, true = _compared(pred, truth, voxel_size, task)
     shown = None if image is None else require_kind(opened(image, voxel_size), "image")
@@ -152,7 +152,11 @@ def _label_scores(
         said = {"convention": convention, "ignore_border_nm": ignore_border_nm or 0}
         return said | evaluate_volumes(true, predicted, convention=convention, **how)
     if convention != "neuropil":
-        raise ConfigError(f"convention '{convention}' for task '{task}'", "none: conventions are for neurons")
+        raise ConfigError(
+            f"convention '{convention}' for task '{task}'",
+            "none: conventions are for neurons",
+            "leave out --convention",
+        )
     score = evaluate_detection if task == "mitochondria" else evaluate_semantic
     return {"ignore_border_nm": ignore_border_nm or 0} | score(true, predicted, **how)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from neuropil.errors import InputError
 from neuropil.geometry import Float3, Int3
-from neuropil.inputs import RunLike, opened, opened_run, raw_volumes, said_length, training_pairs
+from neuropil.inputs import RunLike, opened, opened_run, raw_volumes, run_folder, said_length, training_pairs
 from neuropil.volume import VolumeLike, require_kind
 
 if TYPE_CHECKING:
@@ -66,6 +66,16 @@ def plan(
         words = said_length(set, budget, steps)
         planned, choice = _learning(verb, image, labels, recipe, words, voxel_size, Path(out), init)
         return planned.to_dict() | ({"recipe": choice.yaml()} if choice is not None else {})
+    from neuropil.jobs.begin import said
+
+    words = [*set, *said(threshold=None, block=block, memory=memory, workers=workers, dask=None)]
+    asked = block is not None or workers is not None
+    return _using(verb, run, volume, words, voxel_size, Path(out), asked=asked).to_dict()
+
+
+def _using(
+    verb: str, run: Any, volume: Any, words: Sequence[str], voxel_size: Float3 | None, out: Path, *, asked: bool
+) -> Plan:
     if verb not in ("predict", "segment"):
         raise InputError(
             f"a plan of '{verb}'", "train, pretrain, predict or segment", "neuropil VERB --help for others"
@@ -74,15 +84,12 @@ def plan(
         raise InputError(
             f"a plan of {verb} without a run or its image", f"neuropil plan {verb} RUN VOLUME", "give both"
         )
-    from neuropil.jobs.begin import said
     from neuropil.preview.predict import plan_prediction, plan_segmentation
 
-    words = [*set, *said(threshold=None, block=block, memory=memory, workers=workers, dask=None)]
     trained, seen = opened_run(run), require_kind(opened(volume, voxel_size), "image")
     if verb == "predict":
-        return plan_prediction(trained, seen, words, Path(out)).to_dict()
-    asked = block is not None or workers is not None
-    return plan_segmentation(trained, seen, words, Path(out), asked=asked).to_dict()
+        return plan_prediction(trained, seen, words, out)
+    return plan_segmentation(trained, seen, words, out, asked=asked)
 
 
 def _learning(
@@ -104,4 +111,4 @@ def _learning(
     if verb == "pretrain":
         return plan_pretraining(raw_volumes(image, voxel_size, resumed=None), config, out), choice
     pairs = training_pairs(image, labels, voxel_size, resumed=None, config=config)
-    return plan_training(pairs, config, out, init=None if init is None else str(init)), choice
+    return plan_training(pairs, config, out, init=None if init is None else str(run_folder(init))), choice

@@ -25,7 +25,7 @@ from neuropil.decoding import (
 )
 from neuropil.errors import InputError
 from neuropil.geometry import Float3, Int3
-from neuropil.inputs import RunLike, opened, opened_prediction, opened_run
+from neuropil.inputs import RunLike, opened, opened_prediction, opened_predictor, opened_run
 from neuropil.outputs import Stopwatch, provenance, require_free, require_name, require_page, write_labels
 from neuropil.tasks.base import task_named
 from neuropil.volume import Volume, VolumeLike, open_volume, require_kind
@@ -49,7 +49,7 @@ def predict(
     Parameters
     ----------
     run
-        A run directory.
+        A run directory, ``zoo:NAME``, or ``bioimageio:`` and the folder or archive of a bioimage.io model.
     volume
         The image.
     out
@@ -63,11 +63,11 @@ def predict(
         Of neurons, affinities: uint8, 255 = surely one object, with their offsets. Of another task, a volume "czyx" of
         kind "prediction" with the names of its channels (`channels`) and of the task (`task`) among its attributes.
     """
-    trained = opened_run(run)
     image = require_kind(opened(volume, voxel_size), "image")
+    trained, words = opened_predictor(run, image, set)
     if out is not None:
         require_free(out, [image.name, trained.path], overwrite=overwrite)
-    job = prediction(trained, image, set)
+    job = prediction(trained, image, words)
     if out is not None:
         with new_affinities(out, job, image, trained, overwrite=overwrite) as target:
             predicted(job, image, trained, target)

@@ -35,7 +35,7 @@ def bench(
     from neuropil.studies.run import run_study
 
     if study != "label-efficiency":
-        raise ConfigError(f"study '{study}'", "label-efficiency")
+        raise ConfigError(f"study '{study}'", "label-efficiency", "neuropil bench label-efficiency FILE --out FOLDER")
     verbs: Any = {"pretrain": pretrain, "train": train, "segment": segment, "evaluate": evaluate}
     return run_study(read_design(design), out, verbs, shard=shard)
 
@@ -66,7 +66,11 @@ def doctor(
     """
     if tree is None:
         if any(given is not None for given in (image, units, voxel_size, out)):
-            raise InputError("no tree to examine", "neuropil doctor TREE.swc --image IMAGE")
+            raise InputError(
+                "no tree to examine",
+                "neuropil doctor TREE.swc --image IMAGE",
+                "name the tree, or leave --image out to examine the installation",
+            )
         from neuropil.doctor import examine
 
         return examine()

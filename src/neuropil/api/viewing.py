@@ -115,7 +115,7 @@ def _shown(
 
 
 def _exported(what: Any) -> Path | None:
-    from neuropil.view.export import MARK
+    from neuropil.view.folder import MARK
 
     named = isinstance(what, str | os.PathLike)
     return Path(what) if named and (Path(what) / MARK).is_file() else None

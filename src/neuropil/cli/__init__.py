@@ -13,6 +13,7 @@ from neuropil.cli.learning import pretrain, train
 from neuropil.cli.looking import evaluate, info, report
 from neuropil.cli.planning import plan
 from neuropil.cli.segmenting import predict, segment, status
+from neuropil.cli.sharing import share, zoo
 from neuropil.cli.tracing import trace
 from neuropil.cli.trying import bench, demo, doctor
 from neuropil.cli.viewing import view
@@ -42,6 +43,8 @@ for _command in (
     evaluate,
     report,
     view,
+    share,
+    zoo,
     bench,
     doctor,
     demo,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from neuropil.cli.completing import setting_names
 from neuropil.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,7 +26,10 @@ VoxelSize = Annotated[
 Units = Annotated[
     str | None, typer.Option("--units", metavar="UNIT", help="Unit of SWC files that do not say: um, nm or voxel.")
 ]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting, e.g. train.steps=100.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A setting, e.g. train.steps=100.", autocompletion=setting_names),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
 
@@ -37,7 +41,11 @@ def voxel_size_of(text: str | None) -> Float3 | None:
     try:
         z, y, x = (float(part) for part in text.split(","))
     except ValueError:
-        raise InputError(f"--voxel-size {text}", "three numbers z,y,x in nm, for example 40,4,4") from None
+        raise InputError(
+            f"--voxel-size {text}",
+            "three numbers z,y,x in nm, for example 40,4,4",
+            "separate them by commas, without spaces, z first",
+        ) from None
     return z, y, x
 
 
@@ -48,7 +56,11 @@ def block_of(text: str | None) -> tuple[int, int, int] | None:
     try:
         z, y, x = (int(part) for part in text.split(","))
     except ValueError:
-        raise InputError(f"--block {text}", "three whole numbers z,y,x of voxels, for example 256,256,256") from None
+        raise InputError(
+            f"--block {text}",
+            "three whole numbers z,y,x of voxels, for example 256,256,256",
+            "separate them by commas, without spaces, z first",
+        ) from None
     return z, y, x
 
 

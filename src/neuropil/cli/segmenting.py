@@ -23,7 +23,7 @@ Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", hel
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    run: Annotated[Path, typer.Argument(help="A run directory, zoo:NAME, or bioimageio:MODEL.")],
     volume: Annotated[str, typer.Argument(help="The image: file.h5:dataset, x.zarr, a.tif, a folder of sections.")],
     out: Annotated[Path, typer.Option("--out", help="OME-Zarr to write.")],
     voxel_size: VoxelSize = None,
@@ -46,7 +46,7 @@ def predict(
 
 
 def segment(
-    source: Annotated[str | None, typer.Argument(help="A run directory, or a prediction.")] = None,
+    source: Annotated[str | None, typer.Argument(help="A run directory, zoo:NAME, or a prediction.")] = None,
     volume: Annotated[str | None, typer.Argument(help="The image, when SOURCE is a run.")] = None,
     out: Annotated[Path, typer.Option("--out", help="OME-Zarr to write.")] = ...,  # type: ignore[assignment]
     voxel_size: VoxelSize = None,

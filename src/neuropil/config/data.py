@@ -115,7 +115,9 @@ class DataConfig(Settings):
     zero_label: Literal["background", "ignore"] = Field(
         "background", description="label 0 is membrane or outside (its affinity 0 is truth), or was not annotated"
     )
-    label_context: bool = Field(True, description="affinities: read labels beyond the crop, so that edges across its border count")
+    label_context: bool = Field(
+        True, description="affinities: read labels beyond the crop, so that edges across its border count"
+    )
     validation: float = Field(0.12, ge=0, lt=1, description="share of each volume held back as one slab")
     validation_axis: Literal["z", "y", "x", "auto"] = "auto"
     widen_border: int = Field(0, ge=0, description="steps by which object borders grow before affinities")

@@ -14,9 +14,11 @@ from pydantic import Field, ValidationError
 from neuropil.config.base import Settings
 from neuropil.config.data import DataConfig
 from neuropil.config.decode import PredictConfig, SegmentConfig
+from neuropil.config.foreign import ForeignConfig
 from neuropil.config.inflate import InflateConfig
 from neuropil.config.jobs import JobsConfig
 from neuropil.config.model import ModelConfig
+from neuropil.config.objects import ObjectsConfig
 from neuropil.config.organelles import InstancesConfig, OrganelleConfig
 from neuropil.config.pretrain import PretrainConfig
 from neuropil.config.trace import TraceConfig
@@ -44,6 +46,8 @@ class Config(Settings):
     instances: InstancesConfig = InstancesConfig()
     trees: TreeTaskConfig = TreeTaskConfig()
     jobs: JobsConfig = JobsConfig()
+    objects: ObjectsConfig = ObjectsConfig()
+    foreign: ForeignConfig = ForeignConfig()
 
     def to_yaml(self) -> str:
         """The resolved settings as YAML text."""
@@ -142,7 +146,11 @@ def _explained(error: ValidationError) -> ConfigError:
         *parents, last = problem["loc"]
         known = _known_keys([str(p) for p in parents])
         return ConfigError(f"unknown key '{where}'", "one of " + ", ".join(known), _near(str(last), known))
-    return ConfigError(f"{where} = {problem.get('input')!r}", str(problem["msg"]))
+    return ConfigError(
+        f"{where} = {problem.get('input')!r}",
+        str(problem["msg"]),
+        "see docs/reference/settings.md for types and defaults",
+    )
 
 
 def _known_keys(parents: list[str]) -> list[str]:

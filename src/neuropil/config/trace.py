@@ -48,7 +48,9 @@ class TraceConfig(Settings):
         "geodesic",
         description="'auto' runs all and keeps the one that explains more, 'consensus' what half of them have",
     )
-    agree: float = Field(2.0, gt=0, description="how near tracers' cables lie where they agree, in finest voxel edges")
+    agree: float = Field(
+        2.0, ge=0.5, description="how near tracers' cables lie where they agree, in finest voxel edges"
+    )
     source: Literal["image", "probability"] = Field("image", description="'probability' skips the enhancement")
     enhance: EnhanceConfig = EnhanceConfig()
     labels: LabelsConfig = LabelsConfig()

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 Image = npt.NDArray[np.float32]
 
 #: Values beyond this are hot pixels or charging, whatever the volume; they would only dominate the activations.
-_CLIP = (-0.5, 1.5)
+CLIP = (-0.5, 1.5)
 #: Half the width, in standard deviations, of the range that 'zscore' maps to 0..1: EM then fills it like 'percentile'.
-_ZSCORE_REACH = 2.5
+ZSCORE_REACH = 2.5
 #: A volume of more voxels than this is judged by evenly spaced blocks.
 _SAMPLE_VOXELS = 1 << 23
 _SAMPLE_BLOCK: Int3 = (32, 64, 64)
@@ -56,7 +56,7 @@ class Normaliser:
         scale = 1.0 / (self.high - self.low)
         out: Image = np.multiply(values, np.float32(scale), dtype=np.float32)
         out -= np.float32(self.low * scale)
-        np.clip(out, *_CLIP, out=out)
+        np.clip(out, *CLIP, out=out)
         return out
 
     def to_dict(self) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def _ends(values: npt.NDArray[Any], config: DataConfig, name: str) -> tuple[floa
             low, high = values.min(), values.max()
         return float(low), float(high)
     if config.normalise == "zscore":
-        mean, reach = float(values.mean(dtype=np.float64)), _ZSCORE_REACH * float(values.std(dtype=np.float64))
+        mean, reach = float(values.mean(dtype=np.float64)), ZSCORE_REACH * float(values.std(dtype=np.float64))
         return mean - reach, mean + reach
     if values.dtype.kind not in "ui":
         raise InputError(

@@ -144,7 +144,7 @@ def prepare(
         If voxel sizes differ, or labels do not lie within their image.
     """
     if not pairs:
-        raise InputError("no training volumes", "at least one image with labels")
+        raise InputError("no training volumes", "at least one image with labels", "give both, in pairs")
     sources, room = [], int(config.cache_gb * 2**30)
     for i, pair in enumerate(pairs):
         image, labels = _checked(*pair, pairs[0][0].voxel_size)

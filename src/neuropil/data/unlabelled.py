@@ -75,10 +75,14 @@ def prepare_raw(
         If there are no volumes, or grey values are not finite.
     """
     if not images:
-        raise InputError("no volumes to pretrain on", "at least one --image")
+        raise InputError("no volumes to pretrain on", "at least one --image", "give one or several --image")
     shares = [float(r.size) for r in regions] if weights is None else list(weights)
     if len(shares) != len(images) or min(shares) <= 0:
-        raise ConfigError(f"pretrain.weights = {shares}", f"{len(images)} positive numbers, one for each --image")
+        raise ConfigError(
+            f"pretrain.weights = {shares}",
+            f"{len(images)} positive numbers, one for each --image",
+            "leave pretrain.weights out to weigh by size",
+        )
     found, room = [], int(config.cache_gb * 2**30)
     for image, region, normaliser, weight in zip(images, regions, normalisers, shares, strict=True):
         need = region.size * image.dtype.itemsize

@@ -64,7 +64,7 @@ class PredictSettings:
 
     def __post_init__(self) -> None:
         if self.precision not in ("bf16", "fp32"):
-            raise InputError(f"precision '{self.precision}'", "bf16 or fp32")
+            raise InputError(f"precision '{self.precision}'", "bf16 or fp32", "leave train.precision at auto")
         if self.batch < 1:
             raise InputError(f"a batch of {self.batch} tiles", "at least one", "set predict.batch")
         if self.block is not None and min(self.block) < 1:
@@ -178,6 +178,7 @@ class TilePredictor:
             raise InputError(
                 f"a network that makes {tuple(logits.shape)} of {tuple(x_BCZYX.shape)}",
                 f"{expected}: one channel for each of the {self.channels} offsets, same extent",
+                "give the network as many outputs as it is built for, and keep the extent",
             )
         return logits.float().sigmoid_() if self.bf16 else logits.sigmoid()
 
@@ -232,6 +233,7 @@ def _check_output(out: Volume, image: Volume, channels: int, block: Int3) -> Non
         raise InputError(
             f"output '{out.name}' of {out.dtype} with axes '{out.axes}', shape {out.shape}, from {out.box.start}",
             f"uint8 with axes 'czyx', {channels} channels, and the image's box {box.start}..{box.stop}",
+            "let neuropil predict make the output, or make it so",
         )
     if any(b % unit for b, unit in zip(block, out.write_unit, strict=True)):
         raise InputError(

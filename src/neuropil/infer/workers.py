@@ -117,7 +117,7 @@ class Processes:
                         if tried[at] < self.attempts:
                             todo.append(at)
                             continue
-                        answer = None, IncompleteError(f"its process died {tried[at]} times ({worker.end()})")
+                        answer = None, _gave_up(tried[at], worker)
                     else:
                         self._idle.append(worker)
                     yield items[at], *answer
@@ -174,7 +174,24 @@ def _work(pipe: Any) -> None:
         try:
             pipe.send(answer)
         except (TypeError, AttributeError, pickle.PicklingError) as error:
-            pipe.send((None, InputError(f"{answer[1] or type(answer[0])!r} cannot be sent back ({error})")))
+            pipe.send(
+                (
+                    None,
+                    InputError(
+                        f"{answer[1] or type(answer[0])!r} cannot be sent back ({error})",
+                        "what pickle can carry",
+                        "return plain values and arrays",
+                    ),
+                )
+            )
+
+
+def _gave_up(tried: int, worker: _Worker) -> IncompleteError:
+    return IncompleteError(
+        f"its process died {tried} times ({worker.end()})",
+        "a process that lives",
+        "if memory ran out, use fewer --workers or a smaller --block; then run the same command again",
+    )
 
 
 def _end_with_parent() -> None:
@@ -226,7 +243,11 @@ class Dask:
             self._cluster = queue_cluster(where)
             self._cluster.scale(jobs=workers)
         elif kind not in ("tcp", "tls"):
-            raise ConfigError(f"--dask {where}", "local, tcp://host:port, or one of " + ", ".join(_QUEUES))
+            raise ConfigError(
+                f"--dask {where}",
+                "local, tcp://host:port, or one of " + ", ".join(_QUEUES),
+                "leave --dask out to work on this machine",
+            )
         try:
             self._client: Any = self._library.Client(where if self._cluster is None else self._cluster)
         except (OSError, TimeoutError) as error:
@@ -276,12 +297,20 @@ def queue_cluster(where: str) -> Any:
     for word in filter(None, words.split(",")):
         name, sign, value = word.partition("=")
         if not sign:
-            raise ConfigError(f"--dask {where}", f"{kind}:name=value,..., for example {kind}:queue=short,memory=8GB")
+            raise ConfigError(
+                f"--dask {where}",
+                f"{kind}:name=value,..., for example {kind}:queue=short,memory=8GB",
+                "separate options by commas, each name=value",
+            )
         options[name] = int(value) if value.isdecimal() else value
     try:
         return getattr(dask_jobqueue, _QUEUES[kind])(**options)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"--dask {where}: {error}", f"options of dask_jobqueue.{_QUEUES[kind]}") from error
+        raise ConfigError(
+            f"--dask {where}: {error}",
+            f"options of dask_jobqueue.{_QUEUES[kind]}",
+            "see the documentation of dask_jobqueue for their names",
+        ) from error
 
 
 def open_runner(workers: int, dask: str | None, attempts: int) -> Runner:
@@ -295,7 +324,7 @@ def open_runner(workers: int, dask: str | None, attempts: int) -> Runner:
         If Dask is asked for and cannot be had.
     """
     if workers < 1:
-        raise InputError(f"{workers} workers", "at least one")
+        raise InputError(f"{workers} workers", "at least one", "leave --workers out for one")
     if dask is not None:
         return Dask(dask, workers, attempts)
     return Serial() if workers == 1 else Processes(workers, attempts)

@@ -6,10 +6,11 @@ its `info` when we write, in single files of compressed 64³ chunks with all coa
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +37,17 @@ _TYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "floa
 class PrecomputedArray(ZarrArray):
     """One scale, (C, Z, Y, X); chunks that are not there are zero, unless we wrote it."""
 
-    def __init__(self, path: Place, info: Mapping[str, Any], number: int, *, writable: bool = False) -> None:
+    def __init__(
+        self, path: Place, info: Mapping[str, Any], number: int, *, writable: bool = False, whole: bool = False
+    ) -> None:
         scale = info["scales"][number]
         self.path, self.writable, self.name = path, writable, f"{path}:{scale['key']}"
         self.shape = (int(info["num_channels"]), *(int(n) for n in scale["size"][::-1]))
         self.dtype = np.dtype(info["data_type"])
         chunk = (self.shape[0], *(int(n) for n in scale["chunk_sizes"][0][::-1]))
         self.layout = {"format": "precomputed", "chunk": chunk, "codec": scale["encoding"]}
-        self._more = {"scale_index": number, "fill_missing_data_reads": not (path / _SIDECAR).is_file()}
+        dense = whole or (path / _SIDECAR).is_file()
+        self._more = {"scale_index": number, "fill_missing_data_reads": not dense}
         self._driver, self._dense, self._handle = "neuroglancer_precomputed", False, None
 
     def _opened(self) -> Any:
@@ -129,16 +133,74 @@ def _attributes(info: Mapping[str, Any], scale: Mapping[str, Any]) -> dict[str, 
     return {"resolution": size, "offset": offset, "kind": kind}
 
 
+def scale_boxes(box: Box) -> Iterator[tuple[Box, Int3]]:
+    """The coarser scales of a volume: the cells of the world's grid that it touches, and the factor z, y, x to each."""
+    for factor in level_factors(box.shape, box.voxel_size, _CHUNK):
+        z, y, x = (v * f for v, f in zip(box.voxel_size, factor, strict=True))
+        start = tuple(s // f for s, f in zip(box.start, factor, strict=True))
+        stop = tuple(-(-s // f) for s, f in zip(box.stop, factor, strict=True))
+        box = Box(start, stop, (z, y, x))  # type: ignore[arg-type]
+        yield box, factor
+
+
+def create_scales(path: Path, like: Volume, dtype: np.dtype[Any], chunk: Int3 = _CHUNK) -> None:
+    """Create all scales of a volume, empty, in a folder of their own; `chunk` is that of the finest."""
+    with file_errors(str(path), "writing"):
+        path.mkdir()
+        _scale(path, like, like.box, dtype, chunk)
+        for box, _ in scale_boxes(like.box):
+            _scale(path, like, box, dtype, _CHUNK)
+
+
+def open_scale(path: Path, number: int = 0, *, writable: bool = False) -> Volume:
+    """One scale of a volume with one channel that `create_scales` made, whole or not."""
+    info = read_json(path / _INFO, "precomputed")
+    found = _attributes(info, info["scales"][number])
+    array = PrecomputedArray(path, info, number, writable=writable, whole=True)
+    return Volume(_Cube(array), found["resolution"], found["offset"], "zyx", found["kind"], name=str(path))
+
+
+def fill_scale(path: Path, number: int, block: Block) -> None:
+    """Write one block (whole chunks) of a coarser scale from the scale before it."""
+    fine, coarse = open_scale(path, number - 1), open_scale(path, number, writable=True)
+    z, y, x = (round(a / b) for a, b in zip(coarse.voxel_size, fine.voxel_size, strict=True))
+    coarse.write(block.write, _cells(fine, block, (z, y, x)))
+
+
+def chunk_files(path: Path, number: int, box: Box) -> list[str]:
+    """Names in the volume's folder of the files that hold a box of a scale, which begins and ends with chunks."""
+    scale = read_json(path / _INFO, "precomputed")["scales"][number]
+    ranges = []
+    for axis, (low, high) in enumerate(zip(box.start[::-1], box.stop[::-1], strict=True)):
+        step = int(scale["chunk_sizes"][0][axis])
+        ranges.append([f"{at}-{min(at + step, high)}" for at in range(low, high, step)])
+    return [f"{scale['key']}/{'_'.join(place)}" for place in itertools.product(*ranges)]
+
+
+def add_to_info(path: Path, more: Mapping[str, Any]) -> None:
+    """Name what else lies in a volume's folder: `mesh`, `skeletons`."""
+    with file_errors(str(path), "writing"):
+        (path / _INFO).write_text(json.dumps({**read_json(path / _INFO, "precomputed"), **more}, indent=1))
+
+
+def finish_scales(path: Path, attributes: Mapping[str, Any]) -> None:
+    """Write what the format cannot say beside it; until then the volume is not whole."""
+    with file_errors(str(path), "writing"):
+        (path / _SIDECAR).write_text(json.dumps(attributes, indent=1))
+
+
+def made_here(path: Path) -> bool:
+    """Whether a folder is a volume that we wrote."""
+    return (path / _INFO).is_file() and (path / _SIDECAR).is_file()
+
+
 def _write(path: Path, volume: Volume, dtype: np.dtype[Any]) -> None:
     """All scales, block by block, finest first."""
-    level = _scale(path, volume, volume.box, dtype)
+    level = _scale(path, volume, volume.box, dtype, _CHUNK)
     for block in level.blocks(_BLOCK):
         level.write(block.write, volume.read(block.write).astype(dtype))
-    for factor in level_factors(volume.box.shape, volume.voxel_size, _CHUNK):
-        voxel = tuple(v * f for v, f in zip(level.voxel_size, factor, strict=True))
-        start = tuple(s // f for s, f in zip(level.box.start, factor, strict=True))
-        stop = tuple(-(-s // f) for s, f in zip(level.box.stop, factor, strict=True))
-        coarse = _scale(path, level, Box(start, stop, voxel), dtype)  # type: ignore[arg-type]
+    for box, factor in scale_boxes(volume.box):
+        coarse = _scale(path, level, box, dtype, _CHUNK)
         for block in coarse.blocks(_CHUNK):
             coarse.write(block.write, _cells(level, block, factor))
         level = coarse
@@ -154,14 +216,14 @@ def _cells(fine: Volume, block: Block, factor: Int3) -> npt.NDArray[Any]:
     return downsampled(np.pad(data, [(0, 0)] * (data.ndim - 3) + front, mode="edge"), factor, fine.kind)
 
 
-def _scale(path: Path, like: Volume, box: Box, dtype: np.dtype[Any]) -> Volume:
+def _scale(path: Path, like: Volume, box: Box, dtype: np.dtype[Any], chunk: Sequence[int]) -> Volume:
     """Create one scale, empty."""
     packed = like.kind == "labels" and dtype.name in ("uint32", "uint64")
     metadata: dict[str, Any] = {
         "size": box.shape[::-1],
         "voxel_offset": box.start[::-1],
         "resolution": box.voxel_size[::-1],
-        "chunk_size": _CHUNK[::-1],
+        "chunk_size": tuple(chunk)[::-1],
         "encoding": "compressed_segmentation" if packed else "raw",
     }
     if packed:
@@ -186,6 +248,7 @@ class _Cube:
 
     def __init__(self, array: PrecomputedArray) -> None:
         self.array, self.shape, self.dtype, self.write_unit = array, array.shape[1:], array.dtype, array.write_unit
+        self.layout = array.layout
 
     def __getitem__(self, key: tuple[slice, ...]) -> npt.NDArray[Any]:
         only: npt.NDArray[Any] = self.array[(slice(0, 1), *key)][0]

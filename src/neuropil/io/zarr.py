@@ -216,13 +216,16 @@ def build_pyramid(path: str | os.PathLike[str]) -> list[str]:
     return levels
 
 
-def create_pyramid(path: str | os.PathLike[str]) -> list[str]:
-    """Create the coarser levels of an output, empty, in the place of any that are there; see `build_pyramid`."""
+def create_pyramid(path: str | os.PathLike[str], smallest: Int3 | None = None) -> list[str]:
+    """Create the coarser levels of an output, empty, in the place of any that are there; see `build_pyramid`.
+
+    The last one fits into `smallest` voxels, or else into a chunk.
+    """
     final = Path(path)
     first, total = open_level(final, _FIRST), (1.0, 1.0, 1.0)
     levels, level = [(_FIRST, first.voxel_size, total)], first
-    chunk = first.layout["chunk"][-3:]
-    for number, factor in enumerate(level_factors(first.shape[-3:], first.voxel_size, chunk), start=1):
+    end = smallest or first.layout["chunk"][-3:]
+    for number, factor in enumerate(level_factors(first.shape[-3:], first.voxel_size, end), start=1):
         level = _empty_level(final / f"s{number}", level, factor)
         total = (total[0] * factor[0], total[1] * factor[1], total[2] * factor[2])
         levels.append((f"s{number}", level.voxel_size, total))

@@ -16,6 +16,8 @@ from neuropil.geometry import Int3
 from neuropil.infer.ledger import digest_of, key_of, read_plan
 from neuropil.jobs.forecast import fitting_block, whole_bytes
 from neuropil.jobs.job import PIECES, FromRun, Job, folder_of, identity
+from neuropil.jobs.labels import PRECOMPUTED
+from neuropil.jobs.objects import kinds
 from neuropil.post.blocks import cutting
 from neuropil.versions import versions
 from neuropil.volume import Volume
@@ -29,9 +31,15 @@ _GIB = {"MB": 1e6 / 2**30, "GB": 1e9 / 2**30, "TB": 1e12 / 2**30, "MIB": 2**-10,
 
 
 def said(
-    *, threshold: float | None, block: Sequence[int] | None, memory: str | None, workers: int | None, dask: str | None
+    *,
+    threshold: float | None,
+    block: Sequence[int] | None,
+    memory: str | None,
+    workers: int | None,
+    dask: str | None,
+    objects: Sequence[str] = (),
 ) -> list[str]:
-    """The settings that options stand for.
+    """The settings that options stand for; `objects` names what is made of these.
 
     Raises
     ------
@@ -47,7 +55,9 @@ def said(
         words.append(f"jobs.memory_gb={gibibytes(memory)}")
     if workers is not None:
         words.append(f"jobs.workers={workers}")
-    return [*words, *([f"jobs.dask={dask}"] if dask is not None else [])]
+    if dask is not None:
+        words.append(f"jobs.dask={dask}")
+    return [*words, *(f"objects.{name}=true" for name in objects)]
 
 
 def gibibytes(text: str) -> float:
@@ -105,7 +115,7 @@ def from_run(
     """The job of predicting affinities with a run and segmenting them, and what decides its result."""
     from neuropil.training.checkpoint import WEIGHTS
 
-    settings = config.model_dump(mode="json", exclude={"jobs", "segment"})
+    settings = config.model_dump(mode="json", exclude={"jobs", "segment", "objects"})
     plan: dict[str, Any] = {"source": identity(image), "weights": digest_of(run.path / WEIGHTS), "settings": settings}
     plan["threads"] = config.jobs.threads
     predict = FromRun(str(run.path), image, tuple(words), tuple(channel.step for channel in run.channels))
@@ -140,9 +150,10 @@ def from_graph(
     if config.jobs.block not in (None, (z, y, x)):
         raise ConfigError(f"blocks of {config.jobs.block} for a graph of blocks of {(z, y, x)}", "no --block")
     segment, plan = config.segment, {"graph": known["key"], "segment": config.segment.model_dump(mode="json")}
+    plan |= _made(config, out)
     offsets = as_offsets(what["offsets"])
     like = open_level(folder / PIECES)
-    job = Job(Path(out), like, offsets, segment, (z, y, x), key_of(plan), graph_of=folder)
+    job = Job(Path(out), like, offsets, segment, (z, y, x), key_of(plan), graph_of=folder, objects=config.objects)
     return job, {**plan, "block": [z, y, x]}, config
 
 
@@ -150,9 +161,20 @@ def _cut_differently(before: Config, words: Sequence[str]) -> Config:
     """The settings of a graph under words that may change its cut, and who makes it."""
     config = override(before, words)
     cut = {key: getattr(before.segment, key) for key in ("threshold", "min_size")}
-    if config.model_copy(update={"segment": config.segment.model_copy(update=cut), "jobs": before.jobs}) != before:
-        raise ConfigError("other settings than those of the graph", "segment.threshold, segment.min_size and jobs.")
+    free = {"segment": config.segment.model_copy(update=cut), "jobs": before.jobs, "objects": before.objects}
+    if config.model_copy(update=free) != before:
+        raise ConfigError(
+            "other settings than those of the graph", "segment.threshold, segment.min_size, objects. and jobs."
+        )
     return config
+
+
+def _made(config: Config, out: Any) -> dict[str, Any]:
+    """What a plan says of the output, where that is more than OME-Zarr labels."""
+    said: dict[str, Any] = {"format": "precomputed"} if Path(out).suffix == PRECOMPUTED else {}
+    if kinds(config.objects):
+        said["objects"] = config.objects.model_dump(mode="json")
+    return said
 
 
 def _note_memory(like: Volume, offsets: Offsets, config: Config) -> None:
@@ -175,11 +197,13 @@ def _job(
         "segment": config.segment.model_dump(mode="json"),
         "block": list(block),
         "version": versions()["neuropil"],
+        **_made(config, out),
     }
     threads = config.jobs.threads
     if threads is None and config.jobs.workers > 1:
         threads = max(1, (os.cpu_count() or 1) // config.jobs.workers)
-    return Job(Path(out), like, offsets, config.segment, block, key_of(plan), predict, threads=threads), plan
+    key, made = key_of(plan), config.objects
+    return Job(Path(out), like, offsets, config.segment, block, key, predict, threads=threads, objects=made), plan
 
 
 def _begun_with(out: Any) -> Int3 | None:

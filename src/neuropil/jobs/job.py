@@ -2,13 +2,15 @@
 
 ::
 
-    seg.zarr                  the labels, there when they are whole
+    seg.zarr                  the labels, there when they are whole (or seg.precomputed);
+      skeletons/ swc/ meshes/   in their folder, what was asked for of their objects
     seg.blocks/               all that made them; delete it when thresholds need no more changing
       affinities.zarr         what was predicted, when a run was given
       pieces.zarr             fragments in pieces, numbered block by block
       parts/ faces/ pairs/    contacts of pieces; pieces at the faces; which pieces are one
       graph/                  fragment of every piece; contacts of fragments; merge tree with its scores
-      objects/                object of every piece, at the threshold
+      objects/                object of every piece, at the threshold; size of every object
+      skeletons/ meshes/      what objects have in each cell, and which cell puts them together
       labels.zarr             until they are whole
       plan.json done/ ...     see `neuropil.infer.ledger`
 """
@@ -25,15 +27,18 @@ import numpy as np
 
 from neuropil.affinities import Offsets
 from neuropil.config import SegmentConfig
+from neuropil.config.objects import ObjectsConfig
 from neuropil.errors import VolumeError
 from neuropil.geometry import Block, Box, Int3
 from neuropil.infer.ledger import Ledger
-from neuropil.io.pyramid import level_factors
+from neuropil.jobs.cells import Cells, cells_of
+from neuropil.jobs.labels import Level, levels
+from neuropil.jobs.objects import kinds
 from neuropil.post.blocks import Cutting, cutting
 from neuropil.urls import split_url
 from neuropil.volume import Volume
 
-AFFINITIES, PIECES, LABELS = "affinities.zarr", "pieces.zarr", "labels.zarr"
+AFFINITIES, PIECES = "affinities.zarr", "pieces.zarr"
 _CHUNK = 64
 _FLAT_CHUNK = (16, 128, 128)
 
@@ -72,6 +77,8 @@ class Job:
         Another job's folder, whose pieces and graph are cut at this job's threshold.
     threads
         That a worker may use for a network.
+    objects
+        What is made of the objects.
     """
 
     out: Path
@@ -83,6 +90,7 @@ class Job:
     predict: FromRun | None = None
     graph_of: Path | None = None
     threads: int | None = field(default=None, compare=False)
+    objects: ObjectsConfig = field(default_factory=ObjectsConfig)
 
     @property
     def folder(self) -> Path:
@@ -92,7 +100,12 @@ class Job:
     @property
     def ledger(self) -> Ledger:
         """What is done."""
-        return Ledger(self.folder, self.key, ((LABELS, self.out),))
+        return Ledger(self.folder, self.key, ((self.labels, self.out),))
+
+    @property
+    def labels(self) -> str:
+        """The name of the labels in the folder, until they are whole."""
+        return f"labels{self.out.suffix}"
 
     @property
     def volume(self) -> Box:
@@ -143,26 +156,28 @@ class Job:
         first = [] if self.predict is None else [("predict", count)]
         if self.graph_of is None:
             first += [("fragments", count), ("faces", count), ("graph", 1)]
-        return [*first, ("objects", 1), ("labels", count), *self.levels()]
+        coarser = [(level.name, level.tasks) for level in self.levels()[1:]]
+        cells, last = len(self.cells()), []
+        for kind in kinds(self.objects):
+            last += [(f"{kind.stem}_parts", cells), (f"{kind.stem}_index", 1), (kind.name, cells)]
+        return [*first, ("objects", 1), ("labels", count), *coarser, *last]
 
-    def levels(self) -> list[tuple[str, int]]:
-        """Coarser levels of the labels, with the number of their shards."""
-        from neuropil.io.zarr_array import default_layout
+    def levels(self) -> list[Level]:
+        """All levels of the labels, the same whatever the blocks."""
+        return levels(self.out.suffix, self.volume, self.usual_chunk())
 
-        shape, voxel = list(self.volume.shape), self.volume.voxel_size
-        found = []
-        for number, factor in enumerate(level_factors(shape, voxel, self.chunk()), start=1):
-            shape = [-(-n // f) for n, f in zip(shape, factor, strict=True)]
-            voxel = (voxel[0] * factor[0], voxel[1] * factor[1], voxel[2] * factor[2])
-            _, shard = default_layout(shape, voxel)
-            found.append((f"s{number}", math.prod(-(-n // s) for n, s in zip(shape, shard, strict=True))))
-        return found
+    def cells(self) -> Cells:
+        """Where objects are skeletonised and meshed."""
+        return cells_of(self.levels(), self.objects)
+
+    def usual_chunk(self) -> Int3:
+        """Chunks of a volume whose blocks may have any shape."""
+        wide = self.volume.voxel_size[0] >= 3 * max(self.volume.voxel_size[1:])
+        return _FLAT_CHUNK if wide else (_CHUNK, _CHUNK, _CHUNK)
 
     def chunk(self) -> Int3:
         """Chunks of what is written in whole blocks: of the usual shape where that divides the block."""
-        wide = self.volume.voxel_size[0] >= 3 * max(self.volume.voxel_size[1:])
-        usual = _FLAT_CHUNK if wide else (_CHUNK,) * 3
-        z, y, x = (c if b % c == 0 else b for b, c in zip(self.block, usual, strict=True))
+        z, y, x = (c if b % c == 0 else b for b, c in zip(self.block, self.usual_chunk(), strict=True))
         return z, y, x
 
 

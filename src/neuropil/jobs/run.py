@@ -23,8 +23,11 @@ from neuropil.errors import ConfigError, IncompleteError, VolumeError
 from neuropil.infer.ledger import Ledger, read_plan, write_whole
 from neuropil.infer.locks import claimed, guarded, living
 from neuropil.infer.workers import Runner, Serial, open_runner
+from neuropil.jobs.costs import Timings, cost_lines, costs, timings
 from neuropil.jobs.forecast import Forecast, forecast, require_disk
-from neuropil.jobs.job import AFFINITIES, LABELS, PIECES, Job, folder_of
+from neuropil.jobs.job import AFFINITIES, PIECES, Job, folder_of
+from neuropil.jobs.labels import create_labels, finish_labels
+from neuropil.jobs.objects import create_objects
 from neuropil.jobs.tasks import perform
 from neuropil.outputs import require_replaceable
 from neuropil.progress import Progress
@@ -104,7 +107,7 @@ def _excludes(mine: str, other: str) -> bool:
 def _require_same(job: Job, plan: Mapping[str, Any], *, overwrite: bool) -> bool:
     """Whether the folder holds this job, begun; other work there is refused, unless it may be replaced."""
     known = read_plan(job.folder)
-    whole = job.out.exists() and not (job.folder / LABELS).exists()
+    whole = job.out.exists() and not (job.folder / job.labels).exists()
     if known is not None and known["key"] == job.key and not (overwrite and whole):
         if not whole:
             require_replaceable(job.out, overwrite=overwrite)
@@ -138,7 +141,7 @@ def _begun(job: Job, plan: Mapping[str, Any], *, overwrite: bool) -> Forecast | 
 
 def _create(job: Job) -> None:
     """The empty arrays that tasks fill."""
-    from neuropil.io.zarr import NewZarr, create_pyramid, create_zarr
+    from neuropil.io.zarr import NewZarr, create_zarr
 
     def create(name: str, shape: tuple[int, ...], dtype: type, kind: str, attrs: Mapping[str, Any]) -> None:
         options: NewZarr = {"offset": job.like.offset, "axes": "czyx" if len(shape) == 4 else "zyx", "kind": kind}
@@ -151,8 +154,9 @@ def _create(job: Job) -> None:
         create(AFFINITIES, (len(job.predict.steps), *shape), np.uint8, "affinities", kept)
     if job.graph_of is None:
         create(PIECES, shape, np.uint32, "labels", {"note": "pieces of fragments, numbered block by block"})
-    create(LABELS, shape, np.uint64, "labels", {})
-    create_pyramid(job.folder / LABELS)
+    labels = job.folder / job.labels
+    create_labels(labels, job.like, chunk=job.chunk(), block=job.block, smallest=job.usual_chunk())
+    create_objects(labels, job.objects)
 
 
 def _run_stage(
@@ -250,43 +254,32 @@ def _require_sendable(job: Job, runner: Runner) -> None:
 def _close(job: Job, attrs: dict[str, Any]) -> None:
     """Mark the labels as whole and put them in their place."""
     from neuropil.io.base import file_errors
-    from neuropil.io.ome import read_node, write_group
     from neuropil.io.zarr import finish
 
     with guarded(job.folder / _LOCKS):
-        labels = job.folder / LABELS
+        labels = job.folder / job.labels
         if labels.exists():
-            group = read_node(labels)
-            facts = {"timings": timings(job), **_counts(job)}
-            write_group(labels, {**(group.attrs if group else {}), **attrs, **facts})
-            for name in (AFFINITIES, PIECES, LABELS):
+            spent = timings(job.ledger, job.stages())
+            finish_labels(labels, {**attrs, "timings": spent, **costs(spent), **_counts(job)})
+            for name in (AFFINITIES, PIECES):
                 if (job.folder / name).exists():
                     finish(job.folder / name)
             with file_errors(str(job.out), "writing"):
                 if job.out.exists():
                     os.rename(job.out, job.folder / _REPLACED)
                 os.rename(labels, job.out)
+            _say_costs(spent)
         shutil.rmtree(job.folder / _REPLACED, ignore_errors=True)
+
+
+def _say_costs(spent: Timings) -> None:
+    for line in cost_lines(spent):
+        _say(line)
 
 
 def _counts(job: Job) -> dict[str, int]:
     record = job.ledger.record("objects", 0) or {}
     return {"objects": int(record.get("objects", 0))}
-
-
-def timings(job: Job) -> dict[str, dict[str, float]]:
-    """Seconds that workers were busy, voxels a second of one worker, and peak memory, by stage."""
-    found = {}
-    for stage, count in job.stages():
-        records = job.ledger.records(stage, count)
-        seconds, voxels = sum(r["seconds"] for r in records), sum(r["voxels"] for r in records)
-        found[stage] = {
-            "seconds": round(seconds, 3),
-            "voxels": voxels,
-            "voxels_per_second": round(voxels / max(seconds, 1e-6)),
-            "peak_bytes": max((r["peak_bytes"] for r in records), default=0),
-        }
-    return found
 
 
 def _difference(was: Any, now: Any, path: str = "") -> str:
@@ -321,6 +314,7 @@ def state_of(out: str | os.PathLike[str]) -> dict[str, Any]:
     if plan is None:
         made = f"'{out}' was not made in blocks" if Path(out).is_dir() else f"'{folder}' holds no work in blocks"
         raise VolumeError(made, "an output of `neuropil segment` in blocks")
-    ledger = Ledger(folder, plan["key"])
-    stages = [ledger.state(name, count) for name, count in plan["stages"]]
-    return {"folder": str(folder), "stages": stages, "missing": sum(s["tasks"] - s["done"] for s in stages)}
+    ledger, names = Ledger(folder, plan["key"]), [(name, count) for name, count in plan["stages"]]
+    stages, spent = [ledger.state(name, count) for name, count in names], timings(ledger, names)
+    missing = sum(s["tasks"] - s["done"] for s in stages)
+    return {"folder": str(folder), "stages": stages, "missing": missing, "timings": spent, **costs(spent)}

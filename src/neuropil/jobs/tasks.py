@@ -7,6 +7,12 @@ graph       fragments of the whole; their contacts; the merge tree
 objects     the tree cut at the threshold: object of every piece
 labels      objects of the voxels of a block
 s1, s2, ..  coarser levels of the labels
+
+and where skeletons or meshes were asked for, in cells of their own (see `neuropil.jobs.objects`):
+
+skeleton_parts, mesh_parts   what the objects of a cell have in it
+skeleton_index, mesh_index   which cell puts an object together
+skeletons, meshes            the files of the objects that a cell puts together
 """
 
 from __future__ import annotations
@@ -28,7 +34,10 @@ import numpy.typing as npt
 from neuropil.errors import VolumeError
 from neuropil.geometry import Block
 from neuropil.infer.ledger import write_whole
-from neuropil.jobs.job import AFFINITIES, LABELS, PIECES, FromRun, Job
+from neuropil.jobs.cells import as_bytes, owners, read_table, share
+from neuropil.jobs.job import AFFINITIES, PIECES, FromRun, Job
+from neuropil.jobs.labels import files, fill, open_labels
+from neuropil.jobs.objects import Kind, cell_table, kinds, write_owned
 from neuropil.lazy import Window
 from neuropil.outputs import peak_memory
 from neuropil.post.blocks import Slabs, block_part, margin_boxes, read_box, rim_boxes
@@ -42,23 +51,40 @@ from neuropil.volume import Volume
 Made = tuple[list[str], dict[str, Any]]
 _GRAPH = ("edges", "sums", "counts", "sizes", "starts", "bins", "tallies")
 _TREE = ("pairs", "scores", "levels")
+_SIZES = "objects/sizes.npy"
 
 
 def perform(job: Job, task: tuple[str, int]) -> dict[str, Any]:
     """Do a task, unless it is done and what it made is intact; returns its record's facts, and whether it was kept."""
     stage, number = task
-    ledger, started = job.ledger, time.monotonic()
+    ledger, started, worked = job.ledger, time.monotonic(), time.process_time()
     if ledger.verified(stage, number):
         return {**(ledger.record(stage, number) or {}), "kept": True}
     try:
         ledger.begin(stage, number)
-        outputs, facts = _STAGES[stage](job, number) if stage in _STAGES else _level(job, number, stage)
-        facts |= {"seconds": round(time.monotonic() - started, 4), "peak_bytes": peak_memory()}
+        outputs, facts = _done(job, number, stage)
+        seconds, cores = time.monotonic() - started, time.process_time() - worked
+        # a worker that waits keeps its core; one with several threads has more
+        facts |= {"seconds": round(seconds, 4), "core_seconds": round(max(seconds, cores), 4)}
+        facts["peak_bytes"] = peak_memory()
         ledger.finish(stage, number, outputs, facts)
     except Exception as error:
         ledger.fail(stage, number, error)
         raise
     return {**facts, "kept": False}
+
+
+def _done(job: Job, number: int, stage: str) -> Made:
+    if stage in _STAGES:
+        return _STAGES[stage](job, number)
+    for kind in kinds(job.objects):
+        if stage == f"{kind.stem}_parts":
+            return _parts(job, number, kind)
+        if stage == f"{kind.stem}_index":
+            return _index(job, kind)
+        if stage == kind.name:
+            return _objects_of_a_cell(job, number, kind)
+    return _level(job, number, stage)
 
 
 def _predict(job: Job, number: int) -> Made:
@@ -175,7 +201,9 @@ def _objects(job: Job, number: int) -> Made:
         tree = MergeTree(file["tree_pairs"], file["tree_scores"], file["tree_levels"], graph.nodes)
     assert job.config.threshold is not None
     objects = join_small(tree.cut(job.config.threshold), graph, job.config.min_size)
-    names = []
+    sizes = np.zeros(int(objects.max(initial=0)) + 1, np.int64)
+    np.add.at(sizes, objects, graph.sizes)
+    names = [_sizes_saved(job, sizes)]
     numbers, base = _array(job.pieces / "graph/numbers.npz", "numbers"), _array(job.pieces / "graph/base.npz", "base")
     # one small file a block: a worker reads what it needs of a table that may be larger than its memory
     for n in range(len(base) - 1):
@@ -188,22 +216,63 @@ def _table(numbers: npt.NDArray[np.int64], base: npt.NDArray[np.int64], n: int) 
     return np.concatenate([[0], numbers[base[n] + 1 : base[n + 1] + 1]])
 
 
+def _sizes_saved(job: Job, sizes: npt.NDArray[np.int64]) -> str:
+    """Voxels of every object, as an array that can be looked into without being read."""
+    buffer = io.BytesIO()
+    np.save(buffer, sizes)
+    write_whole(job.folder / _SIZES, buffer.getvalue(), sync=False)
+    return _SIZES
+
+
 def _labels(job: Job, number: int) -> Made:
     from neuropil.io.zarr import open_level
 
-    block = job.numbered_block(number)
+    block, path = job.numbered_block(number), job.ledger.path(job.labels)
     pieces = open_level(job.pieces / PIECES).read(block.write)
     objects = _array(job.folder / f"objects/{number}.npz", "objects").astype(np.uint64)
-    return _written(job, LABELS, block, np.take(objects, pieces))
+    open_labels(path, writable=True).write(block.write, np.take(objects, pieces))
+    return _of_labels(job, files(path, "s0", block)), {"voxels": block.write.size}
 
 
 def _level(job: Job, number: int, level: str) -> Made:
-    from neuropil.io.zarr import fill_level, open_level
+    path = job.ledger.path(job.labels)
+    block = fill(path, level, number)
+    return _of_labels(job, files(path, level, block)), {"voxels": block.write.size}
 
-    path = job.ledger.path(LABELS)
-    block = next(itertools.islice(open_level(path, level).blocks(), number, None))
-    fill_level(path, level, block)
-    return [_shard(LABELS, level, block, 0)], {"voxels": block.write.size}
+
+def _of_labels(job: Job, names: list[str]) -> list[str]:
+    return [f"{job.labels}/{name}" for name in names]
+
+
+def _parts(job: Job, number: int, kind: Kind) -> Made:
+    cells = job.cells()
+    labels = open_labels(job.ledger.path(job.labels), cells.level.name)
+    sizes = np.load(job.folder / _SIZES, mmap_mode="r")
+    table = cell_table(kind, labels, cells, number, sizes, job.objects)
+    name = f"{kind.name}/parts/{number}.npz"
+    write_whole(job.folder / name, as_bytes(table), sync=False)
+    return [name], {"voxels": share(cells, number, job.volume.voxel_size), "objects": len(table["ids"])}
+
+
+def _index(job: Job, kind: Kind) -> Made:
+    ids = [_array(job.folder / f"{kind.name}/parts/{n}.npz", "ids") for n in range(len(job.cells()))]
+    names = []
+    for number, table in enumerate(owners(ids)):
+        names.append(f"{kind.name}/index/{number}.npz")
+        write_whole(job.folder / names[-1], as_bytes(table), sync=False)
+    return names, {"voxels": job.volume.size}
+
+
+def _objects_of_a_cell(job: Job, number: int, kind: Kind) -> Made:
+    cells, folder = job.cells(), job.folder / kind.name
+    owned = read_table(folder / f"index/{number}.npz")
+    path = job.ledger.path(job.labels)
+    corner_nm = open_labels(path, cells.level.name).offset
+    names = write_owned(
+        kind, path, owned, lambda n: read_table(folder / f"parts/{n}.npz"), cells, corner_nm, job.objects
+    )
+    facts = {"voxels": share(cells, number, job.volume.voxel_size), "objects": len(owned["ids"])}
+    return _of_labels(job, names), facts
 
 
 def _written(job: Job, name: str, block: Block, data: npt.NDArray[Any]) -> Made:

@@ -35,7 +35,9 @@ def border_mask(truth_ZYX: NDArray[Any], voxel_size: Float3, distance_nm: float)
     if truth_ZYX.ndim != 3:
         raise GeometryError(f"labels of shape {truth_ZYX.shape}", "three axes z, y, x")
     if not (np.isfinite(distance_nm) and distance_nm >= 0):
-        raise InputError(f"a border distance of {distance_nm} nm", "0 or more")
+        raise InputError(
+            f"a border distance of {distance_nm} nm", "0 or more", "leave --ignore-border-nm out for all voxels"
+        )
     mask = np.zeros(truth_ZYX.shape, np.bool_)
     for section, near in zip(truth_ZYX, mask, strict=True):
         _mark(section, near, voxel_size[1:], distance_nm)

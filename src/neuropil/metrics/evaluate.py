@@ -130,7 +130,9 @@ def _margin(ignore_border_nm: float | None, voxel_size: Float3) -> Int3:
     if not ignore_border_nm:
         return 0, 0, 0
     if not (math.isfinite(ignore_border_nm) and ignore_border_nm > 0):
-        raise InputError(f"a border distance of {ignore_border_nm} nm", "0 or more")
+        raise InputError(
+            f"a border distance of {ignore_border_nm} nm", "0 or more", "leave --ignore-border-nm out for all voxels"
+        )
     y, x = (int(ignore_border_nm / nm) + 2 for nm in voxel_size[1:])
     return 0, y, x
 
@@ -139,7 +141,9 @@ def _common_box(truth: Volume, pred: Volume) -> Box:
     truth, pred = (require_kind(volume, "labels") for volume in (truth, pred))
     for volume in (truth, pred):
         if volume.ndim != 3:
-            raise GeometryError(f"{volume.name}: labels of shape {volume.shape}", "three axes z, y, x")
+            raise GeometryError(
+                f"{volume.name}: labels of shape {volume.shape}", "three axes z, y, x", "choose one channel of it"
+            )
     if not same_voxel_size(truth.voxel_size, pred.voxel_size):
         raise GeometryError(
             f"truth '{truth.name}' with voxel size {truth.voxel_size} nm and prediction '{pred.name}' with "

@@ -51,7 +51,11 @@ def mask_scores(truth_ZYX: NDArray[Any], pred_ZYX: NDArray[Any], voxel_size: Flo
     """
     truth, pred = _as_mask(truth_ZYX, "truth"), _as_mask(pred_ZYX, "prediction")
     if truth.shape != pred.shape or truth.ndim != 3:
-        raise GeometryError(f"masks of shape {truth.shape} and {pred.shape}", "one shape of three axes z, y, x")
+        raise GeometryError(
+            f"masks of shape {truth.shape} and {pred.shape}",
+            "one shape of three axes z, y, x",
+            "crop both to one region",
+        )
     both, true, found = (int(np.count_nonzero(m)) for m in (truth & pred, truth, pred))
     scores = {
         "dice": _share(2 * both, true + found),
@@ -140,7 +144,11 @@ def _components(mask_ZYX: Mask, connectivity: Literal[6, 26]) -> int:
 
 def _as_mask(array: NDArray[Any], name: str) -> Mask:
     if array.dtype.kind not in "bui":
-        raise InputError(f"a {name} mask of type {array.dtype}", "truth values, or labels of which 0 is background")
+        raise InputError(
+            f"a {name} mask of type {array.dtype}",
+            "truth values, or labels of which 0 is background",
+            "store it as bool or as whole numbers",
+        )
     return array if array.dtype.kind == "b" else np.asarray(array != 0)
 
 

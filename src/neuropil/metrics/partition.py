@@ -129,7 +129,11 @@ def convention_named(name: str) -> Convention:
         If there is none of that name.
     """
     if name not in CONVENTIONS:
-        raise ConfigError(f"unknown scoring convention '{name}'", "one of " + ", ".join(CONVENTIONS))
+        raise ConfigError(
+            f"unknown scoring convention '{name}'",
+            "one of " + ", ".join(CONVENTIONS),
+            "leave --convention out for neuropil's own",
+        )
     return CONVENTIONS[name]
 
 

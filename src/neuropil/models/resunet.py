@@ -56,7 +56,11 @@ class ResUNetEncoder(nn.Module):
     def __init__(self, voxel_size: Float3, channels: Sequence[int], *, blocks: int, norm_kind: str) -> None:
         super().__init__()
         if len(channels) < 2:
-            raise ConfigError(f"model.channels = {list(channels)}", "at least two levels, for example [16, 32, 64]")
+            raise ConfigError(
+                f"model.channels = {list(channels)}",
+                "at least two levels, for example [16, 32, 64]",
+                "--set model.channels=[16,32,64]",
+            )
         self.voxel_size, self.dim = voxel_size, channels[-1]
         self.levels: tuple[Level, ...] = plan_levels(voxel_size, len(channels))
         self.stride = self.levels[-1].stride

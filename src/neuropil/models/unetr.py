@@ -46,7 +46,9 @@ def plan_taps(config: ViTConfig, levels: int) -> tuple[int, ...]:
         return tuple(sorted({math.ceil(config.depth * n / count) for n in range(1, count + 1)}))
     if len(config.taps) > levels:
         raise ConfigError(
-            f"model.vit.taps = {list(config.taps)}", f"at most {levels}, one for each level above the tokens"
+            f"model.vit.taps = {list(config.taps)}",
+            f"at most {levels}, one for each level above the tokens",
+            "leave model.vit.taps out for evenly spaced ones",
         )
     return config.taps
 
@@ -88,6 +90,7 @@ class UNETR(Climbing):
             raise ConfigError(
                 f"model.vit.decoder = {list(config.vit.decoder)} with patches of {self.stride}",
                 f"channels for {len(levels)} levels" if levels else "patches of more than one voxel",
+                "give one channel count for each level, finest first",
             )
         self.taps = plan_taps(config.vit, len(levels))
         dim, early = self.encoder.dim, len(self.taps) - 1
@@ -159,7 +162,11 @@ class UNETR(Climbing):
 def _encoder(config: ModelConfig, voxel_size: Float3) -> ViT3d:
     encoder: ViT3d = ENCODERS.resolve(config.encoder or "vit3d")(config, voxel_size)
     if not hasattr(encoder, "taps"):
-        raise ConfigError(f"model.encoder = {config.encoder} in unetr", "a transformer: vit3d or vit_inflated")
+        raise ConfigError(
+            f"model.encoder = {config.encoder} in unetr",
+            "a transformer: vit3d or vit_inflated",
+            "--set model.encoder=vit3d, or --set model.name=resunet",
+        )
     return encoder
 
 

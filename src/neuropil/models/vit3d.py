@@ -146,7 +146,11 @@ class ViT3d(nn.Module):
             If the crop is not made of whole patches.
         """
         if any(n < p or n % p for n, p in zip(shape_ZYX, self.patch, strict=True)):
-            raise InputError(f"a crop of {tuple(shape_ZYX)} voxels", f"multiples of the patch {self.patch}")
+            raise InputError(
+                f"a crop of {tuple(shape_ZYX)} voxels",
+                f"multiples of the patch {self.patch}",
+                "change data.crop or model.vit.patch",
+            )
         z, y, x = (n // p for n, p in zip(shape_ZYX, self.patch, strict=True))
         return z, y, x
 

@@ -82,7 +82,11 @@ def biased(aff_CZYX: npt.NDArray[np.uint8], bias: Sequence[float]) -> npt.NDArra
     if not any(bias):
         return aff_CZYX
     if len(bias) != len(aff_CZYX):
-        raise ConfigError(f"segment.bias with {len(bias)} values", f"{len(aff_CZYX)}, one for each affinity channel")
+        raise ConfigError(
+            f"segment.bias with {len(bias)} values",
+            f"{len(aff_CZYX)}, one for each affinity channel",
+            "leave segment.bias out, or give one value a channel",
+        )
     # half a grey level from the ends, or 0 and 255 would be out of reach of any bias
     share = np.clip(np.arange(256) / 255, 0.5 / 255, 1 - 0.5 / 255)
     logit = np.log(share / (1 - share))

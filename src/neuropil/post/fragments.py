@@ -153,12 +153,18 @@ def as_bytes(aff_CZYX: npt.NDArray[Any], offsets: Sequence[Sequence[int]]) -> np
     steps = as_offsets(offsets)
     if aff_CZYX.ndim != 4 or aff_CZYX.shape[0] != len(steps):
         raise InputError(
-            f"affinities of shape {aff_CZYX.shape} for {len(steps)} offsets", "(channels, z, y, x), an offset each"
+            f"affinities of shape {aff_CZYX.shape} for {len(steps)} offsets",
+            "(channels, z, y, x), an offset each",
+            "store one channel for each step, channels first",
         )
     if aff_CZYX.dtype == np.uint8:
         return np.ascontiguousarray(aff_CZYX)
     if aff_CZYX.dtype.kind != "f":
-        raise InputError(f"affinities of type {aff_CZYX.dtype}", "uint8 (0..255) or float (0..1)")
+        raise InputError(
+            f"affinities of type {aff_CZYX.dtype}",
+            "uint8 (0..255) or float (0..1)",
+            "rescale to 0..255 as uint8, or to 0..1 as float",
+        )
     low, high = (float(aff_CZYX.min()), float(aff_CZYX.max())) if aff_CZYX.size else (0.0, 0.0)
     if not (low >= 0 and high <= 1):
         raise InputError(f"float affinities from {low:g} to {high:g}", "0 to 1", "divide by their largest value")

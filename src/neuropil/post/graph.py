@@ -92,7 +92,11 @@ def region_graph(
     steps = as_offsets(offsets)
     near = [(labels, aff[c], step) for c, step in enumerate(steps) if is_near(step)]
     if not near:
-        raise InputError(f"affinities with offsets {list(steps)}", "at least one step to a nearest neighbour")
+        raise InputError(
+            f"affinities with offsets {list(steps)}",
+            "at least one step to a nearest neighbour",
+            "predict nearest neighbours too (leave model.offsets out)",
+        )
     far = [(labels, aff[c], step) for c, step in enumerate(steps) if long_range and not is_near(step)]
     sizes = np.bincount(labels.ravel(), minlength=1).astype(np.int64)
     return contacts(near, far, sizes, histograms=histograms)

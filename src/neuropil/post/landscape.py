@@ -95,6 +95,7 @@ def landscape(voxel_size: Float3, *, radius_nm: float, sigma_nm: float, levels: 
         raise ConfigError(
             f"segment.fragments.radius_nm = {radius_nm:g} with voxels of {finest:g} nm",
             f"{finest:g} to {FAR * finest:g} nm (1 to {FAR} voxels)",
+            "change segment.fragments.radius_nm, or --voxel-size if the metadata is wrong",
         )
     z, y, x = (max(1, round(SQUARE * (v / finest) ** 2)) for v in voxel_size)
     boundary, worst, slope_nm = levels

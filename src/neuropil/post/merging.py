@@ -90,7 +90,9 @@ def merge_tree(graph: RegionGraph, rule: Rule) -> MergeTree:
     """
     quantile = rule.score == "quantile"
     if quantile and not graph.has_histograms:
-        raise InputError("a region graph without histograms", "region_graph(..., histograms=True) for quantile scores")
+        raise InputError(
+            "a region graph without histograms", "histograms, for quantile scores", "region_graph(..., histograms=True)"
+        )
     if len(graph.edges) == 0:
         none = np.zeros(0)
         return MergeTree(np.zeros((0, 2), np.int64), none, none, graph.nodes)

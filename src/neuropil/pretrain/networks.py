@@ -205,7 +205,9 @@ def build_masked(config: Config, voxel_size: Float3) -> MaskedNetwork:
     network = build_model(config.model, voxel_size, outputs)
     if not hasattr(network, "pyramid"):
         raise ConfigError(
-            f"masked pretraining of '{config.model.name}'", "an encoder with `encode`, or a network with `pyramid`"
+            f"masked pretraining of '{config.model.name}'",
+            "an encoder with `encode`, or a network with `pyramid`",
+            "--set model.name=unetr or resunet",
         )
     return MaskedUNet(network, voxel_size, config)
 

@@ -106,5 +106,6 @@ def build_restorer(config: Config, voxel_size: Float3) -> Restorer:
         raise ConfigError(
             f"multiscale pretraining of '{config.model.name}'",
             "a network with `climb`, `climb_channels` and `skip_names`, as resunet has",
+            "--set model.name=resunet or unetr",
         )
     return Restorer(network, restores=config.pretrain.multiscale.reconstruction > 0)

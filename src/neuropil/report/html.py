@@ -153,7 +153,7 @@ def render(views: Sequence[RunView], runs: Sequence[ReportData]) -> str:
         _templates()
         .get_template("report.html.j2")
         .render(
-            title=runs[0].title if not several else f"{len(runs)} runs compared",
+            title=runs[0].title if not several else _counted(runs),
             runs=views,
             several=several,
             comparisons=_comparisons(runs) if several else [],
@@ -165,13 +165,22 @@ def render(views: Sequence[RunView], runs: Sequence[ReportData]) -> str:
     )
 
 
-def _comparisons(runs: Sequence[ReportData]) -> list[tuple[str, list[words.Comparison]]]:
-    """Tables of scores, each with what it is about."""
-    tables = [
-        ("Scores; the best of each row is marked ●", words.compared([data.scores for data in runs])),
-        ("On what each run held back; the best is marked ●", words.compared([data.held_back for data in runs])),
-    ]
-    return [(caption, rows) for caption, rows in tables if rows]
+def _comparisons(runs: Sequence[ReportData]) -> list[tuple[str, list[int], list[words.Comparison]]]:
+    """Tables of scores: what each is about, the runs that have a column, and the rows."""
+    captions = ("Scores; the best of each row is marked ●", "On what each run held back; the best is marked ●")
+    tables = []
+    for caption, scores in zip(captions, ([r.scores for r in runs], [r.held_back for r in runs]), strict=True):
+        columns = [k for k, one in enumerate(scores) if one]
+        if rows := words.compared([scores[k] for k in columns]):
+            tables.append((caption, columns, rows))
+    return tables
+
+
+def _counted(runs: Sequence[ReportData]) -> str:
+    """What a page with several parts is called."""
+    studies = sum(bool(data.efficiency) for data in runs)
+    counts = [(len(runs) - studies, "run", "runs"), (studies, "study", "studies")]
+    return " and ".join(f"{n} {one if n == 1 else many}" for n, one, many in counts if n) + " side by side"
 
 
 def _budget_rows(data: ReportData) -> tuple[dict[str, str], ...]:

@@ -173,19 +173,29 @@ def read_design(path: str | os.PathLike[str]) -> Design:
     """
     file = Path(path)
     if not file.is_file():
-        raise ConfigError(f"study '{file}' does not exist", "a YAML file; bench/experiments/ holds examples")
+        raise ConfigError(
+            f"study '{file}' does not exist",
+            "a YAML file; bench/experiments/ holds examples",
+            "correct the path, or copy one of them",
+        )
     try:
         values: Any = yaml.safe_load(file.read_text())
     except yaml.YAMLError as error:
-        raise ConfigError(f"study '{file}' is not YAML: {error}") from None
+        raise ConfigError(f"study '{file}' is not YAML: {error}", "YAML", "mend the line that is named") from None
     if not isinstance(values, dict):
-        raise ConfigError(f"study '{file}' holds a {type(values).__name__}", "keys such as name, train, test, arms")
+        raise ConfigError(
+            f"study '{file}' holds a {type(values).__name__}",
+            "keys such as name, train, test, arms",
+            "see bench/experiments/ for examples",
+        )
     try:
         return Design.model_validate(values)
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"]) or "study"
-        raise ConfigError(f"'{file}': {where} = {problem.get('input')!r}"[:300], str(problem["msg"])) from None
+        raise ConfigError(
+            f"'{file}': {where} = {problem.get('input')!r}"[:300], str(problem["msg"]), "correct that line of the study"
+        ) from None
 
 
 def labelled_part(box: Box, share: float, seed: int, least: Int3) -> Box:

@@ -84,7 +84,9 @@ def _claim(folder: Path, design: Design) -> None:
             )
         return
     if folder.exists() and any(folder.iterdir()):
-        raise RunError(f"'{folder}' exists and is not empty", "a new folder, or one of this study")
+        raise RunError(
+            f"'{folder}' exists and is not empty", "a new folder, or one of this study", "choose another --out"
+        )
     (folder / "results").mkdir(parents=True, exist_ok=True)
     said = {"name": design.name, "fingerprint": design.fingerprint, "design": design.model_dump(mode="json")}
     write_atomic(mark, (json.dumps({**said, "versions": versions()}, indent=1) + "\n").encode())
@@ -224,7 +226,11 @@ def efficiency_of(
         design = Design.model_validate(json.loads((folder / _MARK).read_text())["design"])
         rows = rows_of(design, folder)
     except (OSError, ValueError, KeyError) as error:
-        raise RunError(f"study '{folder}' cannot be read: {error}", "a folder that a study writes to") from None
+        raise RunError(
+            f"study '{folder}' cannot be read: {error}",
+            "a folder that a study writes to",
+            "give the --out that the study was begun with",
+        ) from None
     if not rows:
         raise RunError(f"study '{folder}' has no results yet", "one training that is done", "run the study first")
     plots = []

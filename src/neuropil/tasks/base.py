@@ -82,6 +82,8 @@ class Task:
     from_few
         (what `calibrate` found, a function that predicts all labelled voxels, voxel size, settings) → the same, or,
         where the slabs are too small to calibrate on, with a calibration from all labelled voxels. Optional.
+    pooled
+        Whether `calibrate` counts over all slabs together: then some may be without objects, as long as one has any.
     """
 
     name: str
@@ -96,6 +98,7 @@ class Task:
     decode: Callable[[npt.NDArray[Any], Offsets, Float3, Config], npt.NDArray[np.uint64]]
     headline: tuple[str, ...]
     from_few: Callable[[dict[str, Any], Everything, Float3, Config], dict[str, Any]] | None = None
+    pooled: bool = False
 
 
 def task_named(name: str) -> Task:

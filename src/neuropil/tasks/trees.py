@@ -78,4 +78,5 @@ TASK = Task(
     calibrate=calibrate,
     decode=decode,
     headline=("dice", "iou", "centreline_recall"),
+    pooled=True,
 )

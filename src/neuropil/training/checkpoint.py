@@ -32,8 +32,8 @@ from torch import Tensor, nn
 from neuropil.affinities import Offsets, as_offsets
 from neuropil.config import Config, parse_config
 from neuropil.errors import ConfigError, RunError, listed
-from neuropil.geometry import Float3
-from neuropil.models import build_model
+from neuropil.geometry import Float3, Int3
+from neuropil.models import build_model, network_stride
 from neuropil.models.fitting import misfits
 from neuropil.tasks.base import Channel
 
@@ -80,7 +80,9 @@ class Run:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RunError(f"'{folder}' cannot be made: {error.strerror}", "a folder that may be written") from None
+            raise RunError(
+                f"'{folder}' cannot be made: {error.strerror}", "a folder that may be written", "choose another --out"
+            ) from None
         run = cls(folder, config, {"format": FORMAT, "status": "training", **card})
         write_atomic(folder / CONFIG, config.to_yaml().encode())
         run._write_card(run.card)
@@ -97,14 +99,24 @@ class Run:
         """
         folder = Path(path)
         if not (folder / CARD).is_file():
-            raise RunError(f"'{folder}' holds no {CARD}", "a directory made by `neuropil train --out`")
+            raise RunError(
+                f"'{folder}' holds no {CARD}",
+                "a directory made by `neuropil train --out`",
+                "correct the path, or train one",
+            )
         try:
             card = json.loads((folder / CARD).read_text())
             values = yaml.safe_load((folder / CONFIG).read_text())
         except (OSError, ValueError, yaml.YAMLError) as error:
-            raise RunError(f"'{folder}' cannot be read: {error}", f"a readable {CARD} and {CONFIG}") from None
+            raise RunError(
+                f"'{folder}' cannot be read: {error}", f"a readable {CARD} and {CONFIG}", "copy the whole run again"
+            ) from None
         if not isinstance(card, dict) or not isinstance(values, dict):
-            raise RunError(f"'{folder}' cannot be read: not what a run holds", f"the {CARD} and {CONFIG} of a run")
+            raise RunError(
+                f"'{folder}' cannot be read: not what a run holds",
+                f"the {CARD} and {CONFIG} of a run",
+                "copy the whole run again",
+            )
         if card.get("format") != FORMAT:
             made_by = card.get("versions", {}).get("neuropil", "unknown")
             raise RunError(
@@ -117,7 +129,9 @@ class Run:
         except ConfigError as error:
             made_by = card.get("versions", {}).get("neuropil", "unknown")
             raise RunError(
-                f"'{folder / CONFIG}' (written by neuropil {made_by}): {error.got}", "settings that this version knows"
+                f"'{folder / CONFIG}' (written by neuropil {made_by}): {error.got}",
+                "settings that this version knows",
+                f"use neuropil {made_by}, or train again",
             ) from None
         return cls(folder, config, card)
 
@@ -131,7 +145,11 @@ class Run:
             If it was inflated from images, for voxels of any size.
         """
         if self.card["voxel_size"] is None:
-            raise RunError(f"'{self.path}' was inflated for voxels of any size", "a run that was trained on volumes")
+            raise RunError(
+                f"'{self.path}' was inflated for voxels of any size",
+                "a run that was trained on volumes",
+                f"train with --init {self.path} first",
+            )
         z, y, x = self.card["voxel_size"]
         return float(z), float(y), float(x)
 
@@ -150,6 +168,11 @@ class Run:
         """The outputs of the network."""
         stored = self.card.get("channels", [["affinity", offset] for offset in self.card["offsets"]])
         return tuple(Channel(str(name), (int(z), int(y), int(x))) for name, (z, y, x) in stored)
+
+    @property
+    def stride(self) -> Int3:
+        """What extents of tiles must be multiples of, z, y, x."""
+        return network_stride(self.config.model, self.voxel_size)
 
     @property
     def calibration(self) -> dict[str, Any]:
@@ -258,7 +281,11 @@ def write_atomic(path: Path, content: bytes) -> None:
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise RunError(f"'{path}' cannot be written: {error.strerror}", "space and permission to write") from error
+        raise RunError(
+            f"'{path}' cannot be written: {error.strerror}",
+            "space and permission to write",
+            "make room, or correct the permissions",
+        ) from error
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
@@ -276,7 +303,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         If the file is missing, damaged, or not safetensors (a pickle is never opened).
     """
     if not path.is_file():
-        raise RunError(f"'{path}' does not exist", "a .safetensors file")
+        raise RunError(
+            f"'{path}' does not exist", "a .safetensors file", "correct the path; runs keep theirs in model.safetensors"
+        )
     try:
         with safe_open(str(path), framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
@@ -307,5 +336,6 @@ def load_exactly(model: nn.Module, tensors: Mapping[str, Tensor], where: str) ->
         raise RunError(
             f"weights of '{where}' do not fit the network: {listed(problems, '; ')}",
             "the network that config.yaml describes",
+            "put back the config.yaml of these weights, or copy the whole run again",
         )
     model.load_state_dict(dict(tensors))

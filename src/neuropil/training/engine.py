@@ -20,7 +20,9 @@ def check_devices(devices: int) -> None:
     """Raise a ConfigError if the machine has fewer devices (GPUs, or CPU cores where there is no GPU)."""
     there = torch.cuda.device_count() if default_device().type == "cuda" else os.cpu_count() or 1
     if devices > there:
-        raise ConfigError(f"train.devices = {devices}", f"at most {there}, what this machine has")
+        raise ConfigError(
+            f"train.devices = {devices}", f"at most {there}, what this machine has", f"--set train.devices={there}"
+        )
 
 
 def launch(work: Callable[..., Any], *arguments: Any, devices: int, precision: str) -> Any:

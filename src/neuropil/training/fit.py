@@ -205,12 +205,15 @@ def check_decoding(config: Config, held: Sequence[Part], voxel_size: Float3) -> 
     ConfigError, InputError
         For the first of them.
     """
-    task_named(config.task).check(config, voxel_size)
+    task = task_named(config.task)
+    task.check(config, voxel_size)
     settings = predict_settings(config, network_stride(config.model, voxel_size))
+    bare = []
     for slab in held:
         volume_plan(slab.image.crop(slab.box), settings)
         ids, _ = known_labels(slab.labels.read(slab.box))
-        if not ids.any():
+        bare += [] if ids.any() else [slab]
+        if bare and (not task.pooled or len(bare) == len(held)):
             raise InputError(
                 f"the slab held back of '{slab.labels.name}' ({slab.box.start}..{slab.box.stop}) has no labels",
                 "labelled voxels to calibrate on",
@@ -236,7 +239,11 @@ def first_weights(init: str, config: Config, voxel_size: Float3) -> dict[str, An
 def check_crop(config: Config, stride: Int3) -> None:
     """Raise a ConfigError unless the crop is a multiple of the network's stride."""
     if any(c % s for c, s in zip(_crop(config), stride, strict=True)):
-        raise ConfigError(f"data.crop = {list(_crop(config))}", f"multiples of {list(stride)}, the network's stride")
+        raise ConfigError(
+            f"data.crop = {list(_crop(config))}",
+            f"multiples of {list(stride)}, the network's stride",
+            "leave data.crop out, or round it to multiples",
+        )
 
 
 def _work(fabric: Fabric, job: Job) -> bool:
@@ -315,7 +322,7 @@ def _flat_if_thin(config: Config, pairs: Sequence[Pair]) -> Config:
 
 def _voxel_size(pairs: Sequence[Pair]) -> Float3:
     if not pairs:
-        raise InputError("no training volumes", "at least one --image with its --labels")
+        raise InputError("no training volumes", "at least one --image with its --labels", "give both, in pairs")
     return pairs[0][0].voxel_size
 
 

@@ -311,7 +311,11 @@ def _restore(run: Run, session: Session) -> None:
     beside = _beside(session.objective)
     stored = part_of(tensors, "objective.")
     if set(stored) != set(beside):
-        raise RunError(f"'{where}' holds the state of another objective", "the settings that it was made with")
+        raise RunError(
+            f"'{where}' holds the state of another objective",
+            "the settings that it was made with",
+            "resume with the config.yaml that the run was begun with",
+        )
     with torch.no_grad():
         for name, tensor in beside.items():
             tensor.copy_(stored[name])

@@ -126,7 +126,7 @@ def fit_pretext(
         If volumes, settings or the directory cannot be used.
     """
     if not images:
-        raise InputError("no volumes to pretrain on", "at least one --image")
+        raise InputError("no volumes to pretrain on", "at least one --image", "give one or several --image")
     voxel_size = images[0].voxel_size
     check_names(config)
     check_sinks(config)
@@ -197,9 +197,17 @@ def check_settings(config: Config, patch: Int3, probe: Sequence[Pair]) -> None:
     """
     crop = _crop(config)
     if any(c % p for c, p in zip(crop, patch, strict=True)):
-        raise ConfigError(f"data.crop = {list(crop)}", f"multiples of the patch {list(patch)}")
+        raise ConfigError(
+            f"data.crop = {list(crop)}",
+            f"multiples of the patch {list(patch)}",
+            "leave data.crop out, or round it to multiples",
+        )
     if np.prod([c // p for c, p in zip(crop, patch, strict=True)]) < 2:
-        raise ConfigError(f"data.crop = {list(crop)}", f"at least two patches of {list(patch)}")
+        raise ConfigError(
+            f"data.crop = {list(crop)}",
+            f"at least two patches of {list(patch)}",
+            "a larger data.crop, or a smaller model.vit.patch",
+        )
     if config.pretrain.mask.adapt_ratio and not probe:
         raise ConfigError(
             "pretrain.mask.adapt_ratio without labels",
@@ -273,7 +281,11 @@ def _probe_crops(job: PretrainJob, patch: Int3) -> list[dict[str, Tensor]]:
                 }
             )
     if len(found) == 1:
-        raise InputError("one labelled crop to probe with", f"at least two of {list(crop)} voxels")
+        raise InputError(
+            "one labelled crop to probe with",
+            f"at least two of {list(crop)} voxels",
+            "give a larger labelled volume, or a smaller data.crop",
+        )
     return found
 
 

@@ -52,7 +52,11 @@ def open_or_create(out: str | os.PathLike[str], config: Config, card: Mapping[st
             "give them as before, or start a new run with --init",
         )
     if card["init"] is not None and card["init"] != run.card["init"]:
-        raise RunError(f"--init with --resume of '{out}'", "no --init: the run began with its own first weights")
+        raise RunError(
+            f"--init with --resume of '{out}'",
+            "no --init: the run began with its own first weights",
+            "leave out --init, or begin another run without --resume",
+        )
     if run.config != config:
         changed = [k for k in config.model_dump() if getattr(config, k) != getattr(run.config, k)]
         raise RunError(

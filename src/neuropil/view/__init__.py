@@ -4,7 +4,7 @@ Everything that is shown is served as Neuroglancer's precomputed files, which ar
 nothing is read that is not looked at. An exported folder holds the same files.
 """
 
-from neuropil.view.export import export, exported
+from neuropil.view.folder import export, exported
 from neuropil.view.layers import Shown, layers_of
 from neuropil.view.server import Viewing, serve, serve_folder
 

@@ -16,6 +16,8 @@ from neuropil.view.layers import Layer
 from neuropil.view.served import Files, Memory, Served
 from neuropil.view.state import DATA, STATE, TOKEN, at, link_of, state_of
 
+_ICON = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><circle cx="4" cy="4" r="3" fill="#0a6674"/></svg>'
+
 
 @dataclass
 class Viewing:
@@ -118,7 +120,9 @@ def _hand_out(served: dict[str, Served], state: bytes, *, everyone: bool) -> Non
 
     files, server = {**served, STATE: Memory({"": state})}, neuroglancer().server.global_server
     words = {"found": partial(found, files), "executor": server.executor, "everyone": everyone}
-    server.app.add_handlers(".*", [(rf"/{DATA}/(.*)", FileHandler, words)])
+    # browsers ask for an icon, and complain on their console where there is none
+    icon = {**words, "found": {"": _ICON}.get}
+    server.app.add_handlers(".*", [(rf"/{DATA}/(.*)", FileHandler, words), ("/favicon.ico()", FileHandler, icon)])
 
 
 def found(files: dict[str, Served], path: str) -> bytes | None:

@@ -32,7 +32,7 @@ def state_of(layers: Sequence[Layer], base: str, title: str) -> dict[str, Any]:
     """
     state: dict[str, Any] = {"title": title, "layers": [_entry(layer, base) for layer in layers]}
     first = next((layer.box for layer in layers if layer.box is not None), None)
-    state |= _looking_at(_frame(layers, first), first) if first is not None else {}
+    state |= _looking_at(_frame(layers), first) if first is not None else {}
     state |= {"layout": "4panel-alt", "showAxisLines": False, "crossSectionBackgroundColor": "#000000"}
     state["hideCrossSectionBackground3D"] = True
     chosen = next((layer.name for layer in layers if layer.name.startswith("mistakes")), layers[-1].name)
@@ -58,7 +58,7 @@ def _entry(layer: Layer, base: str) -> dict[str, Any]:
     return {"name": layer.name, "source": f"precomputed://{base}/{quote(layer.folder)}", **layer.drawn}
 
 
-def _frame(layers: Sequence[Layer], first: Box) -> Box:
+def _frame(layers: Sequence[Layer]) -> Box:
     """What is looked at from the beginning: the smallest volume, which is where something was predicted."""
     boxes = [layer.box for layer in layers if layer.box is not None]
     return min(boxes, key=lambda box: math.prod(n * v for n, v in zip(box.shape, box.voxel_size, strict=True)))

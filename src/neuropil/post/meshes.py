@@ -1,0 +1,119 @@
+"""Surfaces of objects, cell by cell, that fit together without a gap.
+
+Cells share the plane of voxels where they meet. Each cell's surface (marching cubes; Lorensen and Cline, SIGGRAPH
+1987) is thinned by itself (quadric edge collapse; Garland and Heckbert, SIGGRAPH 1997), which keeps its rim, where
+other cells go on, as it is. Rims lie on half voxels, so what belongs together is found by whole numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from zmesh import Mesher
+
+from neuropil.geometry import Float3, Int3
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """The surface of an object in one cell.
+
+    Parameters
+    ----------
+    vertices_nm
+        (V, 3) float32 z, y, x from the centre of the cell's first voxel.
+    faces
+        (F, 3) uint32 vertices; counter-clockwise from outside when z, y, x is read as x, y, z.
+    rim
+        (R,) uint32 vertices where another cell goes on.
+    places
+        (R, 3) int64 their places in the volume, in half voxels z, y, x from the centre of its first voxel.
+    """
+
+    vertices_nm: npt.NDArray[np.float32]
+    faces: npt.NDArray[np.uint32]
+    rim: npt.NDArray[np.uint32]
+    places: npt.NDArray[np.int64]
+
+
+def surfaces(
+    labels_ZYX: npt.NDArray[np.uint32], *, start: Int3, shape: Int3, voxel_size: Float3, thinned: int, error_nm: float
+) -> dict[int, Piece]:
+    """The surfaces of all objects in a cell, closed where the volume ends.
+
+    Parameters
+    ----------
+    labels_ZYX
+        The cell's voxels and, where the volume goes on, one more above them on each axis; 0 = background.
+    start, shape
+        Index of the cell's first voxel, and extent of the volume, in voxels.
+    voxel_size
+        nm, z, y, x.
+    thinned, error_nm
+        Triangles are thinned to one in so many, as far as no vertex moves farther.
+    """
+    below = [int(s == 0) for s in start]
+    above = [int(s + n == whole) for s, n, whole in zip(start, labels_ZYX.shape, shape, strict=True)]
+    padded = np.pad(labels_ZYX, list(zip(below, above, strict=True)))
+    mesher = Mesher(voxel_size[::-1])
+    mesher.mesh(padded.T)
+    first = np.subtract(start, below)
+    found = {}
+    for label in sorted(mesher.ids()):
+        mesh = mesher.get(label, reduction_factor=0 if thinned == 1 else thinned, max_error=error_nm)
+        mesher.erase(label)
+        if len(mesh.faces):
+            found[int(label)] = _piece(mesh.vertices[:, ::-1], mesh.faces[:, ::-1], first, start, voxel_size)
+    return found
+
+
+def _piece(
+    vertices: npt.NDArray[np.float32],
+    faces: npt.NDArray[np.uint32],
+    first: npt.NDArray[np.int64],
+    start: Int3,
+    voxel_size: Float3,
+) -> Piece:
+    edges = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
+    single, uses = np.unique(edges, axis=0, return_counts=True)
+    rim = np.unique(single[uses == 1])
+    places = np.rint(vertices[rim] / np.asarray(voxel_size) * 2).astype(np.int64) + 2 * first
+    moved = vertices + ((first - start) * np.asarray(voxel_size)).astype(np.float32)
+    return Piece(moved.astype(np.float32), np.ascontiguousarray(faces, np.uint32), rim.astype(np.uint32), places)
+
+
+def joined(
+    pieces: Sequence[tuple[Int3, Piece]], *, voxel_size: Float3, corner_nm: Float3
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """The surface of an object from those of its cells, closed.
+
+    Parameters
+    ----------
+    pieces
+        Each with the index of the first voxel of its cell.
+    corner_nm
+        Of the volume.
+
+    Returns
+    -------
+    vertices_nm
+        (V, 3) z, y, x.
+    faces
+        (F, 3), as of a `Piece`.
+    """
+    scale = np.asarray(voxel_size)
+    origin = np.asarray(corner_nm) + scale / 2
+    base = np.cumsum([0, *(len(piece.vertices_nm) for _, piece in pieces)])
+    vertices = np.concatenate([p.vertices_nm + (origin + start * scale) for start, p in pieces])
+    faces = np.concatenate([p.faces.astype(np.int64) + b for (_, p), b in zip(pieces, base, strict=False)])
+    rim = np.concatenate([p.rim.astype(np.int64) + b for (_, p), b in zip(pieces, base, strict=False)])
+    places = np.concatenate([p.places for _, p in pieces])
+    vertices[rim] = origin + places * (scale / 2)
+    _, first, group = np.unique(places, axis=0, return_index=True, return_inverse=True)
+    stands = np.arange(len(vertices))
+    stands[rim] = rim[first][group.reshape(-1)]
+    kept = stands == np.arange(len(vertices))
+    return vertices[kept], (np.cumsum(kept) - 1)[stands][faces]
