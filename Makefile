@@ -1,10 +1,11 @@
 # Two commands for a fresh machine: `make demo` and `make test`. Each builds its own environment first.
+# `make docs` builds the site, `make wheel` what is released, `make test-min` tries the lowest versions.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: demo test lint venv chromium clean
+.PHONY: demo test test-min lint venv chromium docs wheel clean
 
 venv: $(STAMP)
 
@@ -27,12 +28,28 @@ chromium:
 	 echo "no Chromium: the browser tests will be skipped"
 
 lint: $(STAMP)
-	$(BIN)/ruff check src tests bench
-	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench docs/*.py docs/pictures
+	$(BIN)/ruff format --check src tests bench docs/*.py docs/pictures
 	$(BIN)/mypy
 
-test: $(STAMP) chromium lint
+test: $(STAMP) chromium lint docs
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+# The site, into site/; a page that is not in its contents, or a link to nowhere, is an error.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+
+# From a copy, because a build leaves its work beside the sources.
+wheel: $(STAMP)
+	rm -rf build/wheel && mkdir -p build/wheel dist
+	cp -r pyproject.toml README.md LICENSE src build/wheel
+	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation -w dist build/wheel
+
+# The lowest versions that pyproject.toml allows, in an environment of its own. Wheels of some exist for Python 3.11 only.
+test-min:
+	$(PYTHON) -m venv build/min
+	build/min/bin/pip install --quiet -c constraints-min.txt . hypothesis pytest pytest-timeout
+	build/min/bin/python -m pytest tests/unit tests/property tests/golden -x
+
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo site build dist

@@ -221,6 +221,12 @@ def truth_of(item: Item, image: Volume, config: Config) -> tuple[Any, Any]:
     return taught["targets"][0] > 0, taught["valid"][0] > 0
 
 
+def wanted(cell: Cell, asked: argparse.Namespace) -> bool:
+    """Whether a cell is among those that were asked for."""
+    pairs = ((asked.tracks, cell.track.name), (asked.arms, cell.arm), (asked.labelled, cell.labelled))
+    return all(some is None or own in some for some, own in pairs)
+
+
 def main() -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -228,7 +234,9 @@ def main() -> None:
     parser.add_argument("--scale", choices=list(SCALES), default="cpu")
     parser.add_argument("--budget", help="of pretraining, such as 12m; the scale's steps by default")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--tracks", nargs="+", help="only some of them")
     parser.add_argument("--arms", nargs="+", choices=DEEP_ARMS, help="only some of them")
+    parser.add_argument("--labelled", type=int, nargs="+", help="only these label budgets")
     parser.add_argument("--folder", type=Path, help="runs/inflation/SCALE by default")
     parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args()
@@ -241,7 +249,7 @@ def main() -> None:
     elif args.part == "run":
         study.claim()
         for cell in study.cells(args.seeds):
-            if not study.result(cell).is_file() and (args.arms is None or cell.arm in args.arms):
+            if wanted(cell, args) and not study.result(cell).is_file():
                 row = run_cell(study, cell)
                 keep(row, study.result(cell))
                 print(cell.name, row["test"], row["cpu_seconds"], flush=True)

@@ -91,7 +91,7 @@ CPU = Scale(
             window=256,
         ),
         Track(
-            *("slab", "phantoms", DEEP_ARMS[:3], (1, 8)),
+            *("slab", "phantoms", DEEP_ARMS, (1, 8)),
             patch=(5, 8, 8),
             mode="slab",
             steps=150,

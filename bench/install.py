@@ -4,8 +4,8 @@
     python bench/install.py --fresh            # also makes an environment and installs the base into it: needs an index
     python bench/install.py min                # writes constraints-min.txt from the bounds of pyproject.toml
 
-Goals (issue 7): the base, without PyTorch and what that brings, below 60 s and 400 MB. Sizes are those of the files that
-each package lists for itself. PyTorch is installed first, from constraints.txt, and is not timed.
+Goals (issue 7): the base, without PyTorch and what that brings, below 60 s and 400 MB. Sizes are those of the files
+that each package lists. PyTorch is installed first, from constraints.txt, and is not timed.
 """
 
 from __future__ import annotations
@@ -114,7 +114,9 @@ def fresh() -> dict[str, float]:
 
 def lowest() -> str:
     """The text of constraints-min.txt."""
-    lines = ["# The lowest versions that pyproject.toml allows, for `make test-min`; made by `python bench/install.py min`."]
+    lines = [
+        "# The lowest versions that pyproject.toml allows, for `make test-min`; made by `python bench/install.py min`."
+    ]
     lines += [f"{canonicalize_name(one.name)}=={next(iter(one.specifier)).version}" for one in base()]
     return "\n".join(lines) + "\n"
 

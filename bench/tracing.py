@@ -37,7 +37,8 @@ from neuropil.volume import Volume
 from runs import keep, kept
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
-OURS = ("geodesic", "thinning", "middle", "auto", "consensus")
+#: Key of the results → our tracer; the data set has a consensus of its own.
+OURS = {t: t for t in ("geodesic", "thinning", "middle", "auto")} | {"agreed": "consensus"}
 KEYS = ("esa", "dsa", "pds", "precision", "recall", "f1", "length_ratio")
 #: Its pixels number the colours of a palette: `open_volume` refuses it, with the way to make it grey.
 PALETTE = "neurites.tif"
@@ -74,7 +75,7 @@ def bigneuron(done: dict[str, Any]) -> Any:
             volume = Volume(neurons.image(neuron)[None], (1.0, 1.0, 1.0), kind="image", name=neuron)
             found |= {"half": "tuned" if place % 2 == 0 else "reported", "from": row["institution"]}
             for tracer in left:
-                tree, facts = traced(volume, tracer)
+                tree, facts = traced(volume, OURS[tracer])
                 found[tracer] = facts if tree is None else facts | scored(gold, flat(tree), 1.0)
             for tracer, name in PUBLISHED.items():
                 if neurons.has(neuron, name):
@@ -165,10 +166,10 @@ def table(found: dict[str, Any]) -> str:
         lines += ["", f"## BigNeuron projections, {title}: {len(both)} neurons with published traces", "", heads]
         for tracer in (*OURS, *PUBLISHED):
             rows = [neurons[n].get(tracer, {}) for n in both]
-            name = f"**ours, {tracer}**" if tracer in OURS else tracer
+            name = f"**ours, {OURS[tracer]}**" if tracer in OURS else tracer
             lines.append(f"| {name} | {medians(rows)} |")
         lines += ["", f"All {len(mine)} neurons of it:", "", heads]
-        lines += [f"| **ours, {tracer}** | {medians([neurons[n][tracer] for n in mine])} |" for tracer in OURS]
+        lines += [f"| **ours, {t}** | {medians([neurons[n][key] for n in mine])} |" for key, t in OURS.items()]
     lines += [
         "",
         "*Consensus* is the data set's own, made from many tracers of each neuron.",

@@ -95,7 +95,7 @@ def decoding(config: Config, calibration: Mapping[str, Any], words: Sequence[str
     values[decoded_by] |= known
     calibrated = parse_config(values)
     chosen = override(calibrated, words)
-    _require_unset(chosen, calibrated, ("jobs", "predict", decoded_by), f"a trained run of {config.task}")
+    _require_unset(chosen, calibrated, ("jobs", "objects", "predict", decoded_by), f"a trained run of {config.task}")
     return chosen
 
 
@@ -141,7 +141,7 @@ def stored_decoding(affinities: Volume, words: Sequence[str], *, predicted_now: 
             "the task it was made for",
             "leave task out, or predict with a run of that task",
         )
-    free = ("jobs", *(("predict",) if predicted_now else ()), group)
+    free = ("jobs", "objects", *(("predict",) if predicted_now else ()), group)
     _require_unset(config, before, free, f"a stored prediction of {config.task}")
     if group != "segment":
         return config

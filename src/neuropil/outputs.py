@@ -8,7 +8,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,10 @@ from neuropil.volume import Volume, open_volume
 if TYPE_CHECKING:
     from neuropil.training.checkpoint import Run
 
+#: Endings of the names that labels are written under.
+LABELS = (".zarr", ".precomputed")
+#: Makes what belongs into the folder of labels, and returns attributes to keep with them.
+Beside = Callable[[Path], dict[str, Any]]
 _SET_ASIDE = "replaced"
 
 
@@ -47,31 +51,41 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def require_free(out: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]], *, overwrite: bool) -> None:
+def require_free(
+    out: str | os.PathLike[str],
+    inputs: Iterable[str | os.PathLike[str]],
+    *,
+    overwrite: bool,
+    endings: Sequence[str] = LABELS[:1],
+) -> None:
     """Check an output's place before any work is done for it, and tidy up after earlier work that crashed.
 
     Raises
     ------
     VolumeError
-        If it is not named .zarr, is taken (by anything but an output of ours, even with `overwrite`), has no folder, or
-        would replace what it is made from.
+        If its name ends otherwise, is taken (by anything but an output of ours, even with `overwrite`), has no folder,
+        or would replace what it is made from.
     """
-    require_name(out, inputs)
+    require_name(out, inputs, endings)
     _tidy(Path(out).resolve())
     require_replaceable(Path(out), overwrite=overwrite)
 
 
-def require_name(out: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]]) -> None:
+def require_name(
+    out: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]], endings: Sequence[str] = LABELS[:1]
+) -> None:
     """Check that an output can be called so, whatever is there.
 
     Raises
     ------
     VolumeError
-        If it is not named .zarr, has no folder, or would replace what it is made from.
+        If its name has none of the endings, it has no folder, or would replace what it is made from.
     """
     path = Path(out)
-    if path.suffix != ".zarr":
-        raise VolumeError(f"--out {path}", "a name that ends in .zarr (OME-Zarr is what is written)")
+    if path.suffix not in endings:
+        others = " or ".join(("", *endings[1:]))
+        expected = f"a name that ends in {endings[0]} (OME-Zarr is what is written){others}"
+        raise VolumeError(f"--out {path}", expected, f"--out {path.with_suffix(endings[0])}")
     if not path.absolute().parent.is_dir():
         raise VolumeError(f"folder '{path.absolute().parent}' does not exist", "an existing folder", "create it")
     for given in inputs:
@@ -91,11 +105,12 @@ def require_replaceable(path: Path, *, overwrite: bool) -> None:
     VolumeError
         If there is such an output, or anything that is none of ours.
     """
+    from neuropil.io.precomputed import made_here
     from neuropil.io.zarr import written_whole
 
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
-    whole = written_whole(path)
+    whole = True if made_here(path) else written_whole(path)
     if whole is None:
         raise VolumeError(
             f"'{path}' exists and was not written by neuropil",
@@ -134,6 +149,7 @@ def new_output(
     attrs: dict[str, Any],
     overwrite: bool,
     shard: Int3 | None = None,
+    beside: Beside | None = None,
 ) -> Iterator[Volume]:
     """An empty OME-Zarr on the grid of `like` to write into; at the end it gets its pyramid and is marked complete.
 
@@ -152,6 +168,8 @@ def new_output(
         Whether an output of ours may be replaced.
     shard
         Voxels z, y, x that are written at once.
+    beside
+        Called with the place of labels when they are whole but for their mark.
 
     Raises
     ------
@@ -167,7 +185,16 @@ def new_output(
         yield create_zarr(place, shape, dtype, like.voxel_size, **options)
         if kind == "labels":
             build_pyramid(place)
+        if beside is not None:
+            _add_attributes(place, beside(place))
         finish(place)
+
+
+def _add_attributes(place: Path, more: dict[str, Any]) -> None:
+    from neuropil.io.ome import read_node, write_group
+
+    group = read_node(place)
+    write_group(place, {**(group.attrs if group else {}), **more})
 
 
 @contextmanager
@@ -186,7 +213,8 @@ def _place(out: Path, *, aside: bool) -> Iterator[Path]:
         yield staging / final.name
         with file_errors(str(final), "writing"):
             # two renames: whatever happens between them is put right below, or by the next run
-            os.rename(final, staging / _SET_ASIDE)
+            if final.exists():
+                os.rename(final, staging / _SET_ASIDE)
             os.rename(staging / final.name, final)
     finally:
         _put_right(final, staging)
@@ -233,10 +261,42 @@ def provenance(config: Config, source: Volume, run: Run | None) -> dict[str, Any
     }
 
 
-def write_labels(labels: Volume, out: str | os.PathLike[str], attrs: dict[str, Any], *, overwrite: bool) -> Volume:
-    """Write labels as OME-Zarr, whole or not at all, and open what was written."""
-    new = new_output(out, labels.shape, labels.dtype, labels, kind="labels", attrs=attrs, overwrite=overwrite)
+def write_labels(
+    labels: Volume,
+    out: str | os.PathLike[str],
+    attrs: dict[str, Any],
+    *,
+    overwrite: bool,
+    beside: Beside | None = None,
+) -> Volume:
+    """Write labels as OME-Zarr or, where the name says so, precomputed, whole or not at all; open what was written.
+
+    Parameters
+    ----------
+    beside
+        Adds to the folder before it is whole.
+    """
+    if Path(out).suffix == LABELS[1]:
+        _write_precomputed(labels, Path(out), attrs, beside, overwrite=overwrite)
+        return open_volume(os.fspath(out))
+    new = new_output(
+        out, labels.shape, labels.dtype, labels, kind="labels", attrs=attrs, overwrite=overwrite, beside=beside
+    )
     with new as target:
         for block in target.blocks():
             target.write(block.write, labels.read(block.write))
     return open_volume(os.fspath(out))
+
+
+def _write_precomputed(
+    labels: Volume, out: Path, attrs: dict[str, Any], beside: Beside | None, *, overwrite: bool
+) -> None:
+    from neuropil.io import save_volume
+    from neuropil.io.precomputed import finish_scales
+
+    require_replaceable(out, overwrite=overwrite)
+    with _place(out, aside=True) as place:
+        held = Volume(labels.array, labels.voxel_size, labels.offset, "zyx", "labels", attrs=attrs)
+        save_volume(held, place)
+        if beside is not None:
+            finish_scales(place, {**held.attributes(), **beside(place)})

@@ -142,7 +142,7 @@ def _card(run: Run) -> dict[str, str]:
         "Held-back scores": ", ".join(f"{k.replace('_', ' ')} {v:.4g}" for k, v in _held_back(run).items()),
         "Decoding, calibrated there": ", ".join(f"{k} {v}" for k, v in chosen.items()),
         "Channels": ", ".join(str(o) for o in run.offsets) or ", ".join(name for name, _ in card.get("channels", ())),
-        "Speed of training": f"{steps / seconds:.3g} steps/s of {run.config.train.batch} crops" if seconds else "",
+        "Speed of training": f"{steps / seconds:.3g} steps/s, batch {run.config.train.batch}" if seconds else "",
         "Versions": ", ".join(f"{k} {v}" for k, v in card["versions"].items()),
         "Licence": "that of the training data permitting, the trainer's to choose",
         "Use": f"neuropil {'train --init' if card.get('kind') == 'encoder' else 'segment'} {run.path.name}",

@@ -6,8 +6,6 @@ Blocks marked ``console`` are run as they stand, except that a training takes si
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import shutil
 from collections.abc import Callable
@@ -39,6 +37,7 @@ ELSEWHERE = {
     "extend.md": "tests/e2e/test_extend.py",
     "lm_neurons.md": "tests/e2e/test_lm.py",
     "download.md": "tests/e2e/test_download.py",
+    "notebooks.md": "tests/unit/test_notebook.py",
     "plan.md": "tests/e2e/test_plan.py",
     "view.md": "tests/e2e/test_view.py",
 }
@@ -46,10 +45,11 @@ ELSEWHERE = {
 NOT_RUN = {
     "cluster.md": "batch systems and a scheduler; the shards of the page are run, Dask by tests/unit/jobs/test_run.py",
     "one_gpu.md": "installing; the commands of the page are run, on the CPU where there is no GPU",
+    "view.md": "a page that stays open; tests/browser/test_view_page.py drives one",
     "remote.md": "a server with a sample; tests/unit/io/test_remote.py reads from one on this machine",
 }
 #: Pages with nothing to run.
-WORDS_ONLY = {"one_budget.md"}
+WORDS_ONLY = {"notebooks.md", "one_budget.md"}
 
 
 class Kit:
@@ -217,17 +217,23 @@ def test_every_how_to_is_run_somewhere() -> None:
     runnable = {name for name in pages if blocks(DOCS / "howto" / name, "console")}
     assert runnable - set(MADE) - set(ELSEWHERE) == set(), "add the page to MADE, or to ELSEWHERE with its test"
     assert set(MADE) | set(NOT_RUN) | WORDS_ONLY <= pages
-    assert {name for name in set(MADE) | set(NOT_RUN) if blocks(DOCS / "howto" / name, "bash")} == set(NOT_RUN)
+    assert {name for name in pages if blocks(DOCS / "howto" / name, "bash")} == set(NOT_RUN)
     assert not any(blocks(DOCS / "howto" / name, "console", "bash") for name in WORDS_ONLY)
     for name, test in ELSEWHERE.items():
         assert name in (ROOT / test).read_text() or name.removesuffix(".md") in Path(test).stem, test
 
 
-def test_readme_python_is_what_the_verbs_take(empty: Path, kit: Kit) -> None:
-    """The six lines of the README, on the phantom, with six steps instead of half an hour."""
-    ((_, text),) = blocks(ROOT / "README.md", "python")
+def test_the_readme(empty: Path, kit: Kit, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its commands, and its six lines of Python with six steps instead of half an hour."""
     for name in ("a.h5", "b.h5", "volume.h5", "truth.h5"):
         kit.file(name)
+    kit.zarr("raw.zarr")
+    ((_, commands),) = blocks(ROOT / "README.md", "console")
+    assert "voi_split" in type_in(commands, capsys)
+    assert (empty / "report.html").stat().st_size > 50_000
+    shutil.rmtree("runs/a")
+    shutil.rmtree("neurons.zarr")
+    ((_, python),) = blocks(ROOT / "README.md", "python")
     words = ", ".join(repr(setting) for setting in SMALL)
-    exec(text.replace("budget=30 * 60", f"steps=6, set=[{words}]"), {"json": json, "os": os})
+    exec(python.replace("budget=30 * 60", f"steps=6, set=[{words}]"), {})
     assert open_volume("neurons.zarr").shape == (48, 64, 64)

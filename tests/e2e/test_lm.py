@@ -113,14 +113,14 @@ def test_the_page_lm_neurons_is_true(
         image.rename(f"{name}.tif")
         tree.rename("new_true.swc" if name == "new" else f"{name}.swc")
     dino(tmp_path / "dino.pth")
-    few = {"runs/lm": ["data.crop=[8,32,32]"], "runs/cell": ["data.crop=[1,64,64]", "model.vit.decoder=[8,8,8]"]}
+    few = {"runs/lm": ["data.crop=[8,32,32]"], "runs/cell": ["data.crop=[1,64,64]", "model.vit.decoder=[8,8,8,8]"]}
     for _, text in blocks(ROOT / "docs" / "howto" / "lm_neurons.md", "console"):
         line = text.strip().split()[1:]
         for command in [line] if text.count("neuropil ") == 1 else [r.split()[1:] for r in text.splitlines()]:
             if command[0] == "train":
                 at = command.index("--budget")
                 run_name = command[command.index("--out") + 1]
-                command[at : at + 2] = ["--steps", "60", *words(*SMALL, *few[run_name])]
+                command[at : at + 2] = ["--steps", "40", *words(*SMALL, *few[run_name])]
             code, _, stderr = run(capsys, *command)
             assert code == 0, f"{command}\n{stderr}"
     cell = Run.open("runs/cell")

@@ -118,6 +118,7 @@ def test_the_link_is_opened_in_the_browser(phantom_h5, monkeypatch):
         (["IMAGE", "--napari"], "pip install 'neuropil[napari]'"),
         (["IMAGE", "--meshes", "nothing"], "no folder of precomputed meshes"),
         (["nothing.zarr"], "does not exist"),
+        (["IMAGE", "--port", "99999"], "--port 99999"),
     ],
 )
 def test_one_clear_message(words, said, phantom_h5, tiny_run, tmp_path, capsys):

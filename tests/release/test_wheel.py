@@ -14,9 +14,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from tests.release.tree import ROOT
 
 from neuropil.affinities import NEAREST, affinities_from_labels
-from tests.release.tree import ROOT
 
 #: Python that looks into the wheel and at the libraries beside us, and follows no .pth to the checkout.
 ALONE = "import sys; sys.path = [{wheel!r}, *[p for p in sys.path if p != ''], *{libraries!r}]; "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -165,3 +167,17 @@ def test_nothing_that_is_shown_is_taken_for_markup() -> None:
 
 def test_volumes_on_disk_say_how_they_are_stored(phantom_h5: Path) -> None:
     assert Page(open_volume(f"{phantom_h5}:raw")._repr_html_()).facts["stored as"] == "hdf5"
+
+
+def test_the_page_on_notebooks_as_it_stands(
+    phantom_h5: Path, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Path(__file__).parents[2] / "docs" / "howto" / "notebooks.md"
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(phantom_h5, "em.h5")
+    shutil.copytree(tiny_run, "runs/a")
+    cells = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    for cell in cells:
+        exec(compile(cell, "notebooks.md", "exec"), names)
+    assert Page(names["neurons"]._repr_html_()).facts["kind"] == "labels"

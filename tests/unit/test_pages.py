@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from neuropil.pages import _masks_over_time
+from neuropil.pages import _masks_over_time, run_page
+from neuropil.training.checkpoint import Run
 
 
 def test_maps_of_masks_are_as_large_as_the_crop_and_from_all_over_the_run() -> None:
@@ -19,3 +20,17 @@ def test_maps_of_masks_are_as_large_as_the_crop_and_from_all_over_the_run() -> N
         np.testing.assert_array_equal(picture[:4, :8], float(name.split()[1]) / 100)
         np.testing.assert_array_equal(picture[4:, 8:16], 1)
     assert _masks_over_time(SimpleNamespace(rows=lambda kind: [{"step": 1}], card={}), (4.0, 4.0)) == []  # type: ignore[arg-type]
+
+
+def test_a_run_s_page_has_its_settings_its_card_and_what_it_scored_on_what_was_held_back(tiny_run) -> None:
+    run = Run.open(tiny_run)
+    page = run_page(run)
+    assert page.settings == run.config.model_dump(mode="json")
+    assert page.held_back["voi_sum"] == run.card["best"]["voi_sum"]
+    source = run.card["sources"][0]
+    assert (source["image"] in page.card["Data"], source["labels"] in page.card["Data"]) == (True, True)
+    assert page.card["Voxel size"] == " × ".join(f"{v:g}" for v in run.voxel_size) + " nm (z, y, x)"
+    assert page.card["Held back"].startswith(f"{source['held_back']['start'][0]}:{source['held_back']['stop'][0]}, ")
+    assert f"voi sum {run.card['best']['voi_sum']:.4g}" in page.card["Held-back scores"]
+    assert "neuropil " in page.card["Versions"]
+    assert all(page.card.values())

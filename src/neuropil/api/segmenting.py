@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from neuropil.decoding import (
 from neuropil.errors import InputError
 from neuropil.geometry import Float3, Int3
 from neuropil.inputs import RunLike, opened, opened_prediction, opened_predictor, opened_run
-from neuropil.outputs import Stopwatch, provenance, require_free, require_name, require_page, write_labels
+from neuropil.outputs import LABELS, Stopwatch, provenance, require_free, require_name, require_page, write_labels
 from neuropil.tasks.base import task_named
 from neuropil.volume import Volume, VolumeLike, open_volume, require_kind
 
@@ -99,6 +100,9 @@ def segment(
     workers: int | None = None,
     dask: str | None = None,
     shard: str | None = None,
+    format: Literal["zarr", "precomputed"] | None = None,
+    skeletons: bool = False,
+    meshes: bool = False,
 ) -> Volume:
     """Segment a volume into neurons, or whatever a run has learned.
 
@@ -112,7 +116,7 @@ def segment(
         A run directory and the image; or what `predict` made: affinities (a volume with `offsets`), or another
         prediction.
     out
-        OME-Zarr to write, with a pyramid; in memory when empty.
+        OME-Zarr (x.zarr) or precomputed volume (x.precomputed) to write, with a pyramid; in memory when empty.
     set, threshold
         Settings, for example "segment.threshold=0.4", for which `threshold` is short.
     report
@@ -123,6 +127,10 @@ def segment(
         Short for settings of `jobs`: voxels of a block, what all workers may use ("4GB"), and who does the work.
     shard
         "i/n" with 0 <= i < n: this run does its share of the tasks, others do theirs.
+    format
+        What the ending of `out` says too; another one is refused.
+    skeletons, meshes
+        Also make them of the objects, in the folder of the labels; short for settings of `objects`.
 
     Returns
     -------
@@ -131,7 +139,9 @@ def segment(
     """
     from neuropil.jobs.begin import said
 
-    words = [*set, *said(threshold=threshold, block=block, memory=memory, workers=workers, dask=dask)]
+    made = [name for name, asked in (("skeletons", skeletons), ("meshes", meshes)) if asked]
+    words = [*set, *said(threshold=threshold, block=block, memory=memory, workers=workers, dask=dask, objects=made)]
+    _require_format(out, format, made)
     if report is not None:
         require_page(report)
     seen: dict[str, Any] = {}
@@ -143,6 +153,17 @@ def segment(
     if report is not None:
         write_page(out=report, segmentation=result, **{"runs": [], **seen})
     return result
+
+
+def _require_format(out: Any, format: str | None, made: Sequence[str]) -> None:
+    if out is None and (format is not None or made):
+        asked = [f"--{name}" for name in made] + ([] if format is None else [f"--format {format}"])
+        raise InputError(f"{asked[0]} without an output", "--out", "give the name of a .zarr or .precomputed to write")
+    if format is not None and Path(out).suffix != f".{format}":
+        if f".{format}" not in LABELS:
+            raise InputError(f"--format {format}", "zarr or precomputed")
+        better = Path(out).with_suffix(f".{format}")
+        raise InputError(f"--format {format} with --out {out}", f"a name that ends in .{format}", f"--out {better}")
 
 
 @dataclass(frozen=True)
@@ -198,7 +219,7 @@ def _whole(given: _Given, out: Any, words: Sequence[str], *, overwrite: bool) ->
     """The labels of a volume that fits into memory, and the prediction they were made from."""
     watch = Stopwatch()
     if out is not None:
-        require_free(out, given.inputs, overwrite=overwrite)
+        require_free(out, given.inputs, overwrite=overwrite, endings=LABELS)
     held, offsets, config = given.like, given.offsets, given.config
     if given.run is not None:
         held, offsets = opened_prediction(predict(given.run, given.like, set=words), None)
@@ -214,15 +235,27 @@ def _whole(given: _Given, out: Any, words: Sequence[str], *, overwrite: bool) ->
     result = Volume(labels, held.voxel_size, held.offset, "zyx", "labels", attrs=attrs)
     if out is not None:
         attrs["provenance"] = provenance(config, held, given.run)
-        result = write_labels(result, out, attrs, overwrite=overwrite)
+        beside = _beside(config, watch)
+        if beside is not None:
+            del attrs["timings"]  # it says them when all is done
+        result = write_labels(result, out, attrs, overwrite=overwrite, beside=beside)
     return result, held
+
+
+def _beside(config: Config, watch: Stopwatch) -> Callable[[Path], dict[str, Any]] | None:
+    """What makes skeletons and meshes beside labels, if they are asked for."""
+    if not (config.objects.skeletons or config.objects.meshes):
+        return None
+    from neuropil.jobs.objects import write_objects
+
+    return lambda place: {"timings": watch.laps | write_objects(place, config.objects)}
 
 
 def _in_blocks(given: _Given, out: Any, words: Sequence[str], *, shard: str | None, overwrite: bool) -> Volume:
     """The labels of a large volume, made in blocks."""
     from neuropil.jobs.begin import from_affinities, from_run
 
-    require_name(out, given.inputs)
+    require_name(out, given.inputs, LABELS)
     config = thresholded(given.config, given.like.name)
     if given.run is None:
         job, plan = from_affinities(given.like, given.offsets, config, out)
@@ -241,7 +274,7 @@ def _cut_again(
         )
     from neuropil.jobs.begin import from_graph
 
-    require_name(out, [graph])
+    require_name(out, [graph], LABELS)
     job, plan, config = from_graph(graph, words, out)
     return _done(job, plan, config, provenance(config, job.like, None), shard=shard, overwrite=overwrite)
 
@@ -269,7 +302,9 @@ def status(out: str | os.PathLike[str]) -> dict[str, Any]:
     Returns
     -------
     dict
-        `stages`: tasks done, running, failed (with errors) and missing of each; `missing`: those not done, of all.
+        `stages`: tasks done, running, failed (with errors) and missing of each; `missing`: those not done, of all;
+        `timings`: seconds, voxels a second of a worker and peak memory of each stage, as far as it is;
+        `core_hours_per_gigavoxel` and `peak_bytes`: the same of all.
     """
     from neuropil.jobs.run import state_of
 

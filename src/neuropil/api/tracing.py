@@ -61,7 +61,7 @@ def trace(
     """
     config = override(Config(), _only_trace(set))
     if soma is not None and not all(math.isfinite(v) for v in soma):
-        raise InputError(f"a soma at {soma}", "three finite numbers z, y, x in nm")
+        raise InputError(f"a soma at {soma}", "three finite numbers z, y, x in nm", "leave --soma out to have it found")
     if (image is None) == (labels is None):
         raise InputError(
             "both an image and labels" if image is not None else "neither an image nor labels",
@@ -70,10 +70,16 @@ def trace(
         )
     if labels is not None:
         if out is not None or soma is not None or out_dir is None:
-            raise InputError("labels without --out-dir, or with --out or --soma", "labels and --out-dir only")
+            raise InputError(
+                "labels without --out-dir, or with --out or --soma",
+                "labels and --out-dir only",
+                "neuropil trace --labels seg.zarr --out-dir swc/",
+            )
         return _segments(require_kind(opened(labels, voxel_size), "labels"), Path(out_dir), config, overwrite=overwrite)
     if out_dir is not None or out is None:
-        raise InputError("an image without --out, or with --out-dir", "an image and --out neuron.swc")
+        raise InputError(
+            "an image without --out, or with --out-dir", "an image and --out", "neuropil trace IMAGE --out neuron.swc"
+        )
     assert image is not None
     volume = opened(image, voxel_size)
     if volume.kind_stated and volume.kind == "prediction":
@@ -118,7 +124,7 @@ def _neuron(volume: Volume, out: Path, config: Config, soma: Float3 | None, *, o
         volume = require_kind(volume, "image")
     beside = out.with_suffix(".trace.json")
     if out.suffix.lower() != ".swc":
-        raise VolumeError(f"--out {out}", "a name that ends in .swc")
+        raise VolumeError(f"--out {out}", "a name that ends in .swc", f"--out {out.with_suffix('.swc')}")
     _require_folder(out.absolute().parent)
     if out.exists() and not overwrite:
         raise VolumeError(f"'{out}' exists already", "a new name", "choose another name, or give --overwrite")

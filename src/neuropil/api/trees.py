@@ -94,7 +94,9 @@ def evaluate_task(
     if task != "masks":
         for name in (pred, *([] if truth is None else [truth])):
             if not is_tree(name):
-                raise InputError(f"'{name}' for task '{task}'", "an SWC file (.swc, .eswc)")
+                raise InputError(
+                    f"'{name}' for task '{task}'", "an SWC file (.swc, .eswc)", "for volumes: --task masks, or another"
+                )
     if task != "trees" and report is not None:
         raise InputError(f"--report for task '{task}'", "task trees", "leave --report out")
     if task == "morphology":
@@ -102,7 +104,9 @@ def evaluate_task(
             raise InputError("two trees for task 'morphology'", "one", "compare trees with --task trees")
         return tree_shape(_path(pred), units=units, voxel_size=voxel_size)
     if truth is None:
-        raise InputError(f"nothing to compare '{pred}' with", "a truth after it")
+        raise InputError(
+            f"nothing to compare '{pred}' with", "a truth after it", "neuropil evaluate TEST TRUTH --task " + task
+        )
     if task == "masks":
         return evaluate_masks(pred, truth, voxel_size=voxel_size)
     return evaluate_trees(
@@ -152,9 +156,15 @@ def evaluate_trees(
     from neuropil.metrics.tree_pair import TreePair
 
     if words["convention"] not in (None, *CONVENTIONS):
-        raise ConfigError(f"convention '{words['convention']}' for trees", "one of " + ", ".join(CONVENTIONS))
+        raise ConfigError(
+            f"convention '{words['convention']}' for trees",
+            "one of " + ", ".join(CONVENTIONS),
+            "leave it out for the default",
+        )
     if words["tolerance"] is not None and not words["tolerance"] > 0:
-        raise InputError(f"a tolerance of {words['tolerance']}", "a positive number of steps")
+        raise InputError(
+            f"a tolerance of {words['tolerance']}", "a positive number of steps", "leave it out for the default"
+        )
     if report is not None:
         require_page(report)
     config = TreeScoreConfig(**{key: value for key, value in words.items() if value is not None})

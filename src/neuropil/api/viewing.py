@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from pydantic import ValidationError
+
 from neuropil.affinities import Affinities
 from neuropil.config.view import ViewConfig
-from neuropil.errors import InputError, RunError
+from neuropil.errors import ConfigError, InputError, RunError
 from neuropil.geometry import Box, Float3
 from neuropil.inputs import opened, opened_prediction, opened_run, training_pairs
 from neuropil.tasks.base import task_named
@@ -43,58 +45,66 @@ def view(
     Parameters
     ----------
     what
-        An image; or a run, of which crops of the training volumes are shown with what it predicts there; or a folder
-        that `export` wrote.
+        An image; a run, of which crops of the training volumes are shown with what it predicts there; or a folder that
+        `export` wrote.
     affinities, labels, truth
         Volumes that belong to the image. With labels and a truth there is a layer of mistakes too.
-    skeletons
-        SWC file, folder of them, NPZ graph (see `neuropil.io.skeletons`), or a folder of precomputed skeletons.
-    meshes
-        A folder of precomputed meshes; those of labels and truth are made when they are looked at.
-    voxel_size
-        nm, z, y, x; overrides what the files of volumes say.
-    units
-        Of SWC files that do not say: "um", "nm" or "voxel".
+    skeletons, meshes
+        SWC file, folder of them, NPZ graph, or folder of precomputed skeletons; folder of precomputed meshes (those of
+        labels and truth are made when they are looked at).
+    voxel_size, units
+        nm, z, y, x, and overrides what files of volumes say; "um", "nm" or "voxel" of SWC files that do not say.
     host, port
         Where to listen; see `neuropil.config.view.ViewConfig`.
     export
         Write everything to this new folder instead, which `view(folder)` serves, and anyone's web server can.
-    browser
-        Whether to open the link.
-    napari
-        Show it in napari instead, and return when its window is closed.
+    browser, napari
+        Whether to open the link; whether to show it in napari instead, and return when its window is closed.
 
     Returns
     -------
     Viewing, Path or None
         The running view (`.url`, `.wait()`, `.close()`); the exported folder; nothing after napari.
-
-    Raises
-    ------
-    InputError
-        If there is nothing to show, or what is given does not go together.
-    ConfigError
-        If neuroglancer, or napari, is not installed.
     """
-    settings, given = ViewConfig(), {"affinities": affinities, "labels": labels, "truth": truth}
+    given: dict[str, Any] = {"affinities": affinities, "labels": labels, "truth": truth}
     given |= {"skeletons": skeletons, "meshes": meshes}
     words = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     if folder := _exported(what):
         _require_alone(what, "an exported view", {**given, "export": export, "napari": napari or None})
         return _opened(_served_folder(folder, words), browser=browser)
-    settings = settings.model_copy(update=words)
+    settings = parsed(words)
     if _is_run(what):
         _require_alone(what, "a run", given)
         shown = list(_of_run(opened_run(what), settings))
     else:
         shown = [_of_volumes(cast("VolumeLike | None", what), given, voxel_size, units)]
     if napari:
-        from neuropil.view.napari import show
-
         _require_alone(what, "napari", {"export": export, **words})
-        show(shown)
+        _napari(shown)
         return None
     return _shown(shown, settings, _title(what, given), export=export, browser=browser)
+
+
+def parsed(words: Mapping[str, Any]) -> ViewConfig:
+    """The settings under what was said.
+
+    Raises
+    ------
+    ConfigError
+        If the port is none.
+    """
+    try:
+        return ViewConfig(**words)
+    except ValidationError as error:
+        found = error.errors()[0]
+        got = f"--{found['loc'][0]} {found['input']}: {found['msg']}"
+        raise ConfigError(got, "a port from 0 to 65535", "leave it out: any that is free is taken") from None
+
+
+def _napari(shown: list[Shown]) -> None:
+    from neuropil.view.napari import show
+
+    show(shown)
 
 
 def _shown(

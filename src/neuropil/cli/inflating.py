@@ -47,5 +47,5 @@ def _patch(text: str | None) -> Int3 | None:
     try:
         z, y, x = (int(part) for part in text.split(","))
     except ValueError:
-        raise InputError(f"--patch {text}", "three whole numbers z,y,x, for example 5,16,16") from None
+        raise InputError(f"--patch {text}", "three whole numbers z,y,x", "for example --patch 5,16,16") from None
     return z, y, x

@@ -48,7 +48,7 @@ def predict(
 def segment(
     source: Annotated[str | None, typer.Argument(help="A run directory, zoo:NAME, or a prediction.")] = None,
     volume: Annotated[str | None, typer.Argument(help="The image, when SOURCE is a run.")] = None,
-    out: Annotated[Path, typer.Option("--out", help="OME-Zarr to write.")] = ...,  # type: ignore[assignment]
+    out: Annotated[Path, typer.Option("--out", help="x.zarr or x.precomputed to write.")] = ...,  # type: ignore[assignment]
     voxel_size: VoxelSize = None,
     set_: Set = None,
     overwrite: Overwrite = False,
@@ -69,6 +69,13 @@ def segment(
     shard: Annotated[
         str | None, typer.Option("--shard", metavar="I/N", help="Do this share of the tasks, 0/N to N-1/N.")
     ] = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", metavar="FORMAT", help="zarr or precomputed, as --out ends.")
+    ] = None,
+    skeletons: Annotated[
+        bool, typer.Option("--skeletons", help="Also make skeletons of the objects, for Neuroglancer and as SWC.")
+    ] = False,
+    meshes: Annotated[bool, typer.Option("--meshes", help="Also make meshes of the objects.")] = False,
     json: Json = False,
 ) -> None:
     """Segment a volume into neurons or what else a run has learned, with the run or from its prediction.
@@ -93,8 +100,12 @@ def segment(
             workers=workers,
             dask=dask,
             shard=shard,
+            format=format_,  # type: ignore[arg-type]
+            skeletons=skeletons,
+            meshes=meshes,
         )
     shown = {"segmentation": str(out), "shape": list(labels.shape), "objects": labels.attrs["objects"]}
+    shown |= {name: str(out / name) for name in ("skeletons", "meshes") if (out / name).is_dir()}
     show(shown | ({"report": str(report)} if report else {}), json)
 
 

@@ -46,5 +46,5 @@ def _place(text: str | None) -> tuple[float, float, float] | None:
     try:
         z, y, x = (float(part) for part in text.split(","))
     except ValueError:
-        raise InputError(f"--soma {text}", "three numbers z,y,x in nm, for example 4000,12000,9000") from None
+        raise InputError(f"--soma {text}", "three numbers z,y,x in nm", "for example --soma 4000,12000,9000") from None
     return z, y, x

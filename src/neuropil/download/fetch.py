@@ -71,6 +71,7 @@ class ResumingDownloader:
                 if failures >= TRIES:
                     raise self._given_up(url, str(broken)) from broken
                 time.sleep(PAUSE * 2 ** max(0, failures - 1))
+        self.part.touch()  # of an empty file nothing came
         os.replace(self.part, output_file)
         self._facts.unlink(missing_ok=True)
 

@@ -22,6 +22,7 @@ from neuropil.config.objects import ObjectsConfig
 from neuropil.errors import VolumeError
 from neuropil.geometry import Box, Float3, Int3
 from neuropil.jobs.labels import Level
+from neuropil.post.cell import Cell
 from neuropil.volume import Volume
 
 #: Arrays of one object in one cell, by name.
@@ -52,6 +53,13 @@ class Cells:
 
     def __len__(self) -> int:
         return math.prod(self.grid)
+
+    def cell(self, number: int) -> Cell:
+        """One cell."""
+        at = [int(i) for i in np.unravel_index(number, self.grid)]
+        below = (at[0] > 0, at[1] > 0, at[2] > 0)
+        z, y, x = (i + 1 < n for i, n in zip(at, self.grid, strict=True))
+        return Cell(self.start(number), below, (z, y, x), self.level.voxel_size)
 
     def start(self, number: int) -> Int3:
         """Index in the level of a cell's first voxel."""

@@ -24,6 +24,7 @@ from neuropil.jobs.cells import Cells, Row, cells_of, numbered, owners, packed, 
 from neuropil.jobs.labels import PRECOMPUTED, levels, open_labels
 from neuropil.outputs import Stopwatch
 from neuropil.post import meshes, skeletons
+from neuropil.post.cell import Cell
 from neuropil.progress import Progress
 from neuropil.volume import Volume
 
@@ -46,7 +47,7 @@ class Kind:
     info
         The folder's own `info`.
     parts
-        (labels, start, cells, config) to the arrays of each numbered object of a cell.
+        (labels, cell, config) to the arrays of each numbered object of a cell.
     write
         (folder, label, [(start of a cell, its arrays)], cells, corner in nm, config) to names of files.
     """
@@ -55,15 +56,12 @@ class Kind:
     stem: str
     key: str
     info: dict[str, Any]
-    parts: Callable[[npt.NDArray[np.uint32], Int3, Cells, ObjectsConfig], dict[int, Row]]
+    parts: Callable[[npt.NDArray[np.uint32], Cell, ObjectsConfig], dict[int, Row]]
     write: Callable[[Path, int, list[tuple[Int3, Row]], Cells, Float3, ObjectsConfig], list[str]]
 
 
-def _skeleton_parts(
-    labels_ZYX: npt.NDArray[np.uint32], start: Int3, cells: Cells, config: ObjectsConfig
-) -> dict[int, Row]:
-    level = cells.level
-    found = skeletons.fragments(labels_ZYX, start=start, shape=level.shape, voxel_size=level.voxel_size, config=config)
+def _skeleton_parts(labels_ZYX: npt.NDArray[np.uint32], cell: Cell, config: ObjectsConfig) -> dict[int, Row]:
+    found = skeletons.fragments(labels_ZYX, cell, config)
     return {label: dict(zip(("nodes", "edges", "radii"), part, strict=True)) for label, part in found.items()}
 
 
@@ -84,16 +82,9 @@ def _write_skeleton(
     return names
 
 
-def _mesh_parts(labels_ZYX: npt.NDArray[np.uint32], start: Int3, cells: Cells, config: ObjectsConfig) -> dict[int, Row]:
-    level = cells.level
-    found = meshes.surfaces(
-        labels_ZYX,
-        start=start,
-        shape=level.shape,
-        voxel_size=level.voxel_size,
-        thinned=config.thinned,
-        error_nm=max(level.voxel_size) if config.error_nm is None else config.error_nm,
-    )
+def _mesh_parts(labels_ZYX: npt.NDArray[np.uint32], cell: Cell, config: ObjectsConfig) -> dict[int, Row]:
+    error_nm = max(cell.voxel_size) if config.error_nm is None else config.error_nm
+    found = meshes.surfaces(labels_ZYX, cell, thinned=config.thinned, error_nm=error_nm)
     return {
         label: {"vertices": p.vertices_nm, "faces": p.faces, "rim": p.rim, "places": p.places}
         for label, p in found.items()
@@ -150,7 +141,7 @@ def cell_table(
         Voxels of every object, by its id.
     """
     ids, part_ZYX = numbered(cells.read(labels, number), sizes, config.min_voxels)
-    found = kind.parts(part_ZYX, cells.start(number), cells, config) if len(ids) else {}
+    found = kind.parts(part_ZYX, cells.cell(number), config) if len(ids) else {}
     return packed({int(ids[label - 1]): row for label, row in found.items()})
 
 

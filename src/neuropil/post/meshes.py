@@ -15,6 +15,7 @@ import numpy.typing as npt
 from zmesh import Mesher
 
 from neuropil.geometry import Float3, Int3
+from neuropil.post.cell import Cell
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,34 +40,26 @@ class Piece:
     places: npt.NDArray[np.int64]
 
 
-def surfaces(
-    labels_ZYX: npt.NDArray[np.uint32], *, start: Int3, shape: Int3, voxel_size: Float3, thinned: int, error_nm: float
-) -> dict[int, Piece]:
+def surfaces(labels_ZYX: npt.NDArray[np.uint32], cell: Cell, *, thinned: int, error_nm: float) -> dict[int, Piece]:
     """The surfaces of all objects in a cell, closed where the volume ends.
 
     Parameters
     ----------
     labels_ZYX
-        The cell's voxels and, where the volume goes on, one more above them on each axis; 0 = background.
-    start, shape
-        Index of the cell's first voxel, and extent of the volume, in voxels.
-    voxel_size
-        nm, z, y, x.
+        The cell's voxels with those that it shares; 0 = background.
     thinned, error_nm
         Triangles are thinned to one in so many, as far as no vertex moves farther.
     """
-    below = [int(s == 0) for s in start]
-    above = [int(s + n == whole) for s, n, whole in zip(start, labels_ZYX.shape, shape, strict=True)]
-    padded = np.pad(labels_ZYX, list(zip(below, above, strict=True)))
-    mesher = Mesher(voxel_size[::-1])
-    mesher.mesh(padded.T)
-    first = np.subtract(start, below)
+    pads = [(int(not b), int(not a)) for b, a in zip(cell.below, cell.above, strict=True)]
+    mesher = Mesher(cell.voxel_size[::-1])
+    mesher.mesh(np.pad(labels_ZYX, pads).T)
+    first = np.subtract(cell.start, [low for low, _ in pads])
     found = {}
     for label in sorted(mesher.ids()):
         mesh = mesher.get(label, reduction_factor=0 if thinned == 1 else thinned, max_error=error_nm)
         mesher.erase(label)
         if len(mesh.faces):
-            found[int(label)] = _piece(mesh.vertices[:, ::-1], mesh.faces[:, ::-1], first, start, voxel_size)
+            found[int(label)] = _piece(mesh.vertices[:, ::-1], mesh.faces[:, ::-1], first, cell)
     return found
 
 
@@ -74,14 +67,14 @@ def _piece(
     vertices: npt.NDArray[np.float32],
     faces: npt.NDArray[np.uint32],
     first: npt.NDArray[np.int64],
-    start: Int3,
-    voxel_size: Float3,
+    cell: Cell,
 ) -> Piece:
+    scale = np.asarray(cell.voxel_size)
     edges = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
     single, uses = np.unique(edges, axis=0, return_counts=True)
     rim = np.unique(single[uses == 1])
-    places = np.rint(vertices[rim] / np.asarray(voxel_size) * 2).astype(np.int64) + 2 * first
-    moved = vertices + ((first - start) * np.asarray(voxel_size)).astype(np.float32)
+    places = np.rint(vertices[rim] / scale * 2).astype(np.int64) + 2 * first
+    moved = vertices + ((first - cell.start) * scale).astype(np.float32)
     return Piece(moved.astype(np.float32), np.ascontiguousarray(faces, np.uint32), rim.astype(np.uint32), places)
 
 

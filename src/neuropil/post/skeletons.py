@@ -7,6 +7,8 @@ such places, as Igneous and Kimimaro do: Silversmith et al. 2021). Joining is th
 
 from __future__ import annotations
 
+import heapq
+import itertools
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -15,38 +17,34 @@ import numpy.typing as npt
 from bioimage_cpp.skeleton import distributed, remove_ticks
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
+from scipy.spatial import cKDTree
 
 from neuropil.config.objects import ObjectsConfig
-from neuropil.geometry import Float3, Int3
+from neuropil.geometry import Float3
+from neuropil.post.cell import Cell
 from neuropil.skeleton import Skeleton
 
 #: Voxels (V, 3) int64 z, y, x of the volume, edges (E, 2), radii (V,) in nm.
 Fragment: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64], npt.NDArray[np.float32]]
 
 
-def fragments(
-    labels_ZYX: npt.NDArray[np.uint32], *, start: Int3, shape: Int3, voxel_size: Float3, config: ObjectsConfig
-) -> dict[int, Fragment]:
+def fragments(labels_ZYX: npt.NDArray[np.uint32], cell: Cell, config: ObjectsConfig) -> dict[int, Fragment]:
     """The skeletons of all objects in a cell.
 
     Parameters
     ----------
     labels_ZYX
-        The cell's voxels and, where the volume goes on, one more above them on each axis; 0 = background.
-    start, shape
-        Index of the cell's first voxel, and extent of the volume, in voxels.
-    voxel_size
-        nm, z, y, x.
+        The cell's voxels with those that it shares; 0 = background.
     """
-    low = [(axis, "low") for axis in range(3) if start[axis] > 0]
-    high = [(axis, "high") for axis in range(3) if start[axis] + labels_ZYX.shape[axis] < shape[axis]]
-    places = distributed.block_border_targets_labels(labels_ZYX, low + high, origin=start, spacing=voxel_size)
+    faces = [(axis, "low") for axis in range(3) if cell.below[axis]]
+    faces += [(axis, "high") for axis in range(3) if cell.above[axis]]
+    places = distributed.block_border_targets_labels(labels_ZYX, faces, origin=cell.start, spacing=cell.voxel_size)
     found: dict[int, Fragment] = distributed.block_teasar_labels(
         labels_ZYX,
-        open_faces=low + high,
-        origin=start,
+        open_faces=faces,
+        origin=cell.start,
         required_targets=places,
-        spacing=voxel_size,
+        spacing=cell.voxel_size,
         scale=config.branch_radii,
         constant=config.branch_nm,
     )
@@ -60,6 +58,7 @@ def joined(parts: Sequence[Fragment], *, voxel_size: Float3, corner_nm: Float3, 
     """
     whole = distributed.minimum_spanning_forest(distributed.merge_block_skeletons(parts), spacing=voxel_size)
     nodes, edges, radii = distributed.lattice_to_physical(whole, spacing=voxel_size)
+    nodes, edges, radii = _without_doubles(nodes, edges, radii, config.branch_radii * radii + max(voxel_size))
     if config.spur_nm > 0 and len(edges):
         nodes, edges, radii = remove_ticks(nodes, edges, config.spur_nm, radii)
     nodes = _smoothed(nodes, edges.astype(np.int64), config.smooth)
@@ -67,6 +66,66 @@ def joined(parts: Sequence[Fragment], *, voxel_size: Float3, corner_nm: Float3, 
     places_nm = nodes[order] + np.asarray(corner_nm) + np.asarray(voxel_size) / 2
     tree = Skeleton(places_nm, radii[order].astype(np.float64), parent, np.zeros(len(order), np.int64))
     return tree.resampled(config.step_nm)
+
+
+def _without_doubles(
+    nodes: npt.NDArray[np.float64],
+    edges: npt.NDArray[np.uint64],
+    radii: npt.NDArray[np.float32],
+    reach_nm: npt.NDArray[np.floating],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint64], npt.NDArray[np.float32]]:
+    """Cut end branches all of whose nodes others reach, shortest first.
+
+    A neurite that runs along the plane between two cells has a path in each of them: this leaves one.
+    """
+    count = len(nodes)
+    ends, others = np.concatenate([edges, edges[:, ::-1]]).astype(np.int64).T
+    order = np.argsort(ends, kind="stable")
+    first = np.searchsorted(ends[order], np.arange(count + 1))
+    near = [others[order][a:b].tolist() for a, b in itertools.pairwise(first)]
+    tree, farthest, there = cKDTree(nodes), float(reach_nm.max(initial=0)), np.ones(count, np.bool_)
+    waiting = [(0, tip) for tip in range(count) if len(near[tip]) == 1]
+    while waiting:
+        known, tip = heapq.heappop(waiting)
+        branch, foot = _end_branch(near, tip)
+        if foot < 0:
+            continue
+        if len(branch) > known:
+            heapq.heappush(waiting, (len(branch), tip))
+            continue
+        there[branch] = False
+        if all(_reached(nodes, node, tree.query_ball_point(nodes[node], farthest), there, reach_nm) for node in branch):
+            near[foot].remove(branch[-1])
+        else:
+            there[branch] = True
+    number = np.cumsum(there) - 1
+    kept = edges[there[edges.astype(np.int64)].all(axis=1)]
+    return nodes[there], number[kept.astype(np.int64)].astype(np.uint64), radii[there]
+
+
+def _end_branch(near: Sequence[Sequence[int]], tip: int) -> tuple[list[int], int]:
+    """The nodes from a tip to the next place where branches meet, and that place; -1 where there is none."""
+    branch, before, at = [tip], -1, tip
+    while True:
+        onward = [node for node in near[at] if node != before]
+        if not onward:
+            return branch, -1
+        before, at = at, onward[0]
+        if len(near[at]) > 2:
+            return branch, at
+        branch.append(at)
+
+
+def _reached(
+    nodes: npt.NDArray[np.float64],
+    node: int,
+    around: list[int],
+    there: npt.NDArray[np.bool_],
+    reach_nm: npt.NDArray[np.floating],
+) -> bool:
+    """Whether any node that is there reaches a place."""
+    by = np.asarray(around)[there[around]]
+    return bool((np.linalg.norm(nodes[by] - nodes[node], axis=1) <= reach_nm[by]).any())
 
 
 def _smoothed(nodes: npt.NDArray[np.float64], edges: npt.NDArray[np.int64], sigma: float) -> npt.NDArray[np.float64]:

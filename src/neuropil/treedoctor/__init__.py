@@ -52,7 +52,7 @@ def examine_tree(
     """
     if out is not None:
         if Path(out).suffix.lower() != ".swc":
-            raise InputError(f"--out {out}", "a name that ends in .swc")
+            raise InputError(f"--out {out}", "a name that ends in .swc", f"--out {Path(out).with_suffix('.swc')}")
         require_new(Path(out))
     if image is None:
         skeleton, report = examine_swc(tree, units=units, voxel_size=voxel_size)

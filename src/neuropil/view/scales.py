@@ -29,16 +29,22 @@ _MOST = 64
 
 @dataclass(frozen=True)
 class Scale:
-    """One scale: `factor` times as coarse as the volume, read from `source`, of which `cell` voxels make one of it."""
+    """One scale, `factor` times as coarse as the volume: read from `source` and made coarser by `steps`, in turn."""
 
     factor: Int3
     box: Box
     source: Volume
-    cell: Int3
+    steps: tuple[Int3, ...] = ()
+
+    @property
+    def cell(self) -> Int3:
+        """How many voxels of the source make one of this scale."""
+        z, y, x = (math.prod(step[axis] for step in self.steps) for axis in range(3))
+        return z, y, x
 
     def read(self, box: Box) -> npt.NDArray[Any]:
         """The voxels of `box`, on the grid of this scale: (Z, Y, X) or (C, Z, Y, X)."""
-        if self.cell == (1, 1, 1):
+        if not self.steps:
             return self.source.read(box)
         start = [s * f for s, f in zip(box.start, self.cell, strict=True)]
         stop = [s * f for s, f in zip(box.stop, self.cell, strict=True)]
@@ -47,8 +53,10 @@ class Scale:
         data = self.source.read(fine)
         # cells lie on the grid of the world, so the first one may be cut
         front = [(low - s, 0) for low, s in zip(fine.start, start, strict=True)]
-        padded = np.pad(data, [(0, 0)] * (data.ndim - 3) + front, mode="edge")
-        return downsampled(padded, self.cell, self.source.kind)
+        data = np.pad(data, [(0, 0)] * (data.ndim - 3) + front, mode="edge")
+        for step in self.steps:
+            data = downsampled(data, step, self.source.kind)
+        return data
 
 
 class Locked:
@@ -97,18 +105,19 @@ def stored_scales(volume: Volume) -> list[Volume]:
 
 def scales_of(volume: Volume, stored: list[Volume]) -> list[Scale]:
     """All scales from the finest: stored ones that fit, then such as can be made of the last one while being read."""
-    scales = [Scale((1, 1, 1), volume.box, volume, (1, 1, 1))]
+    scales = [Scale((1, 1, 1), volume.box, volume)]
     for level in stored:
         factor = _factor(volume, level)
         if factor is not None and factor > scales[-1].factor:
-            scales.append(Scale(factor, level.box, locked(level), (1, 1, 1)))
-    last, cell = scales[-1], (1, 1, 1)
+            scales.append(Scale(factor, level.box, locked(level)))
+    last, steps = scales[-1], tuple[Int3, ...]()
     for step in level_factors(last.box.shape, last.box.voxel_size, CHUNK):
-        cell = (cell[0] * step[0], cell[1] * step[1], cell[2] * step[2])
-        if math.prod(cell) > _MOST:
+        steps = (*steps, step)
+        coarse = Scale(last.factor, last.box, last.source, steps)
+        if math.prod(coarse.cell) > _MOST:
             break
-        z, y, x = (a * b for a, b in zip(last.factor, cell, strict=True))
-        scales.append(Scale((z, y, x), coarse_box(last.box, cell), last.source, cell))
+        z, y, x = (a * b for a, b in zip(last.factor, coarse.cell, strict=True))
+        scales.append(Scale((z, y, x), coarse_box(last.box, coarse.cell), last.source, steps))
     return scales
 
 

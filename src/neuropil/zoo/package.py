@@ -123,6 +123,13 @@ def named_code(values: Any) -> list[str]:
     return [values] if isinstance(values, str) and _CODE.fullmatch(values) else []
 
 
+def card_of(folder: Path) -> dict[str, Any]:
+    """The card of the model in a folder; see `read_card`."""
+    with file_errors(str(folder / FACTS), "reading"):
+        text = (folder / FACTS).read_text(encoding="utf-8")
+    return read_card(text, str(folder))
+
+
 def read_card(text: str, where: str) -> dict[str, Any]:
     """The content of a card.json.
 
@@ -151,8 +158,7 @@ def checked(folder: Path) -> Path:
     RunError
         If a file is missing or changed, or its settings name code.
     """
-    with file_errors(str(folder / FACTS), "reading"):
-        card = read_card((folder / FACTS).read_text(encoding="utf-8"), str(folder))
+    card = card_of(folder)
     hashes = card.get("files", {})
     for name in FILES[:3]:
         path = folder / name

@@ -18,10 +18,9 @@ from typing import Any
 
 from neuropil.download.fetch import fetched
 from neuropil.errors import InputError, NeuropilError, RunError, VolumeError
-from neuropil.io.base import file_errors
 from neuropil.training.checkpoint import write_atomic
 from neuropil.zoo.cache import cache_folder, unpacked
-from neuropil.zoo.package import FACTS, FILES, checked, read_card, sha256
+from neuropil.zoo.package import FACTS, FILES, card_of, checked, read_card, sha256
 
 #: A folder of models, or the address of one with an index.json.
 ZOO = "NEUROPIL_ZOO"
@@ -140,9 +139,7 @@ def _of_folder(zoo: Path) -> Iterator[Model]:
     for path in sorted(zoo.iterdir()):
         try:
             if path.is_dir() and (path / FACTS).is_file():
-                with file_errors(str(path), "reading"):
-                    card = read_card((path / FACTS).read_text(encoding="utf-8"), str(path))
-                yield Model(_plain(path.name), card, str(zoo), partial(checked, path))
+                yield Model(_plain(path.name), card_of(path), str(zoo), partial(checked, path))
             elif path.suffix == ".zip":
                 yield Model(_plain(path.stem), _packed_card(path), str(zoo), partial(_from_archive, path))
         except NeuropilError as error:

@@ -177,7 +177,6 @@ def test_a_graph_is_cut_again(aff: Path, tmp_path: Path) -> None:
         assert {p.parent.name for p in (again.with_suffix(".blocks") / "done").rglob("*.json")} == {
             "objects",
             "labels",
-            "s1",
         }
     with pytest.raises(ConfigError, match="min_size"):
         api.segment(from_graph=out, out=tmp_path / "z.zarr", threshold=0.3, set=["segment.score=quantile"])

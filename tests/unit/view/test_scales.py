@@ -9,6 +9,7 @@ import pytest
 
 from neuropil.geometry import Box
 from neuropil.io import save_volume
+from neuropil.io.pyramid import downsampled
 from neuropil.view.scales import Locked, coarse_box, locked, scales_of, stored_scales
 from neuropil.volume import Volume, open_volume
 
@@ -49,9 +50,19 @@ def test_stored_scales_are_read_and_hold_what_is_made_on_the_way(tmp_path, name)
     volume = open_volume(tmp_path / name)
     stored = stored_scales(volume)
     assert stored
+    assert len(scales_of(volume, stored)) >= len(scales_of(volume, []))
     held, made = scales_of(volume, stored)[1], scales_of(volume, [])[1]
     assert (held.factor, held.box, held.cell) == (made.factor, made.box, (1, 1, 1))
     np.testing.assert_array_equal(held.read(held.box), made.read(made.box))
+
+
+def test_a_far_scale_is_made_of_the_one_before_it():
+    ids = np.random.default_rng(3).integers(0, 9, (256, 256, 256), dtype=np.uint32)
+    first, second = scales_of(Volume(ids, (8, 8, 8), kind="labels"), [])[1:3]
+    assert (first.factor, second.factor) == ((2, 2, 2), (4, 4, 4))
+    place = Box((3, 4, 5), (9, 9, 9), second.box.voxel_size)
+    before = Box((6, 8, 10), (18, 18, 18), first.box.voxel_size)
+    np.testing.assert_array_equal(second.read(place), downsampled(first.read(before), (2, 2, 2), "labels"))
 
 
 def test_a_part_of_a_volume_has_no_stored_scales(tmp_path):
