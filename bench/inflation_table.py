@@ -18,18 +18,19 @@ CONTROL = "random"
 HEADLINE = {"projections": "neurons", "phantoms": "phantoms"}
 TITLES = {"f1": "F1", "cldice": "clDice", "best_f1": "F1, best threshold of each item"}
 
+INTRODUCTION = """# Does inflation help?
+
+Made by `bench/inflation.py`: `pretrain`, `run`, `table`; its docstring says who is held out and what an arm is, and
+`inflation.json` has every number. A seed decides which items are labelled, the crops, and all fresh weights; there is
+one pretraining for all seeds, whose own chance is not in the intervals. No setting was tuned for this study, and one
+learning rate serves all arms. Intervals are 95 % over seeds (Student's t), not corrected for how many are looked at.
+
+Read [what it means](../methods/vit_inflation.md#does-it-help) beside the tables."""
+
 
 def page(found: dict[str, Any]) -> str:
     """All scales as Markdown."""
-    lines = [
-        "# Does inflation help?",
-        "",
-        "Made by `bench/inflation.py`: `pretrain`, `run`, `table`; its docstring says who is held out and what an arm is,",
-        "and `inflation.json` has every number. A seed decides which items are labelled, the crops, and all fresh weights;",
-        "there is one pretraining for all seeds, whose own chance is not in the intervals. No setting was tuned for this",
-        "study; one learning rate serves all arms. Intervals are 95 % over seeds (Student's t), not corrected for how many",
-        "are looked at.",
-    ]
+    lines = [INTRODUCTION]
     for scale, study in found.items():
         lines += ["", f"## Scale `{scale}`", "", *_facts(study)]
         for name, track in study["tracks"].items():
@@ -52,8 +53,8 @@ def _facts(study: dict[str, Any]) -> list[str]:
         spent = statistics.median(r["cpu_seconds"]["train"] for r in study["runs"] if r["track"] == name)
         lines += [
             "",
-            f"Track `{name}`: {study['tracks'][name]['steps']} steps for every arm ({spent:.0f} s of one core, median); "
-            f"{len(parts['learned'])} to learn from; held out: {held}.",
+            f"Track `{name}`: {study['tracks'][name]['steps']} steps for each arm ({spent:.0f} s of one core, median); "
+            f"{len(parts['learned'])} items to learn from, held out: {held}.",
         ]
     return lines
 

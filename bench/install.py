@@ -12,6 +12,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -81,8 +84,6 @@ def started(arguments: list[str], repeats: int) -> dict[str, float]:
 
 
 def _children() -> float:
-    import resource
-
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -99,17 +100,32 @@ def sizes() -> dict[str, Any]:
     }
 
 
-def fresh() -> dict[str, float]:
+def download_mb() -> float:
+    """MB of the wheels of the base that PyTorch does not bring, in the versions that are installed here."""
+    wanted = [f"{name}=={metadata.version(name)}" for name in tree([one.name for one in base()]) - tree(["torch"])]
+    with tempfile.TemporaryDirectory() as folder:
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "-d", folder]
+        subprocess.run([*pip, *wanted], check=True)
+        return round(sum(path.stat().st_size for path in Path(folder).iterdir()) / 1e6, 1)
+
+
+def fresh() -> dict[str, Any]:
     """Seconds to install the base into an environment that already has PyTorch."""
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
         pip = [f"{folder}/bin/python", "-m", "pip", "install", "--quiet", "-c", str(ROOT / "constraints.txt")]
         subprocess.run([*pip, "torch"], check=True)
-        since = time.perf_counter()
-        subprocess.run([*pip, str(ROOT)], check=True)
-        seconds = time.perf_counter() - since
+        # from a copy, because a build leaves its work beside the sources
+        copy = Path(folder) / "copy"
+        shutil.copytree(ROOT / "src", copy / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        for name in ("pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(ROOT / name, copy)
+        since, before = time.perf_counter(), _children()
+        subprocess.run([*pip, str(copy)], check=True)
+        seconds, processor = time.perf_counter() - since, _children() - before
         subprocess.run([f"{folder}/bin/neuropil", "--help"], check=True, stdout=subprocess.DEVNULL, cwd=folder)
-    return {"base_install_s": round(seconds, 1)}
+    load = round(os.getloadavg()[0], 1)
+    return {"base_install": {"clock_s": round(seconds, 1), "processor_s": round(processor, 1), "load": load}}
 
 
 def lowest() -> str:
@@ -133,13 +149,13 @@ def main() -> None:
         (ROOT / "constraints-min.txt").write_text(lowest())
         return
     found: dict[str, Any] = {name: started(words, given.repeats) for name, words in STARTS.items()}
-    found |= {"sizes": sizes(), "machine": machine()}
+    found |= {"load": round(os.getloadavg()[0], 1), "sizes": sizes(), "machine": machine()}
     if given.fresh:
-        found |= fresh()
+        found |= {**fresh(), "download_MB": download_mb()}
     elif given.out.is_file():
         # a fresh install takes minutes and an index; what was measured last stays
         kept = json.loads(given.out.read_text())
-        found |= {key: kept[key] for key in ("base_install_s",) if key in kept}
+        found |= {key: kept[key] for key in ("base_install", "download_MB") if key in kept}
     given.out.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
 

@@ -7,8 +7,8 @@
 A network of the recipe lm_neuron learns from some neurons and their SWC files. Others are then traced twice with the
 same default settings, from the image and from the network's prediction, and scored as in bench/tracing.py. Phantoms:
 confocal stacks, other seeds are held out. BigNeuron projections: the half that tracing was tuned on is learned from,
-neurons of the other are held out (`--held` of them, evenly from all). Resumable: runs lie under runs/bench, neurons that
-are in docs/results/lm_segmentation.json are not traced again.
+neurons of the other are held out (`--held` of them, evenly from all). Resumable: runs lie under runs/bench, and neurons
+that are in docs/results/lm_segmentation.json are not traced again. Experiments may run one after the other only.
 """
 
 from __future__ import annotations
@@ -90,6 +90,8 @@ def bigneuron(held: int) -> Iterator[tuple[list[Case], list[Case]]]:
 
 
 EXPERIMENTS = {"phantoms": phantoms, "bigneuron": bigneuron}
+#: Settings beside those of the recipe: crops that fit into the phantoms.
+WORDS = {"phantoms": ["data.crop=[16,64,64]"], "bigneuron": []}
 
 
 def learned(out: Path, cases: list[Case], budget: str, words: list[str]) -> Run:
@@ -125,7 +127,7 @@ def both(case: Case, run: Run) -> dict[str, Any]:
 def experiment(done: dict[str, Any], name: str, seed: int, asked: Any) -> Iterator[None]:
     """Fill `done` with a seed's run and, neuron by neuron, its scores."""
     with EXPERIMENTS[name](asked.held) as (learn, held):
-        words = [f"train.seed={seed}", "train.validations=2", *asked.set]
+        words = [f"train.seed={seed}", "train.validations=2", *WORDS[name], *asked.set]
         run = learned(RUNS / f"lm_{name}_{asked.budget}_s{seed}", learn, asked.budget, words)
         last = run.rows("train")[-1]
         done["run"] = {

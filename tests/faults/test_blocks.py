@@ -51,11 +51,11 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("c/*")) if p.is_file()}
 
 
-def kill(aff: Path, out: Path, rng: random.Random, *more: str) -> bool:
+def kill(aff: Path, out: Path, rng: random.Random, *more: str, ahead: int = 5) -> bool:
     """Start the work, kill it a few tasks later; False if it had ended by then."""
     before = records(out)
     process = subprocess.Popen(words(aff, out, *more), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    enough, deadline = len(before) + rng.randint(1, 5), time.monotonic() + 60
+    enough, deadline = len(before) + rng.randint(1, ahead), time.monotonic() + 60
     while len(records(out)) < enough and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.0005)
@@ -148,3 +148,24 @@ def test_a_broken_intermediate_is_one_clear_error_then_mended(aff: Path, tmp_pat
         api.segment(aff, out=out, **ask, shard="1/2")  # not its own task: it is told what is wrong
     result = api.segment(aff, out=out, **ask)
     np.testing.assert_array_equal(result.numpy(), api.segment(aff, threshold=0.5).numpy())
+
+
+@pytest.mark.slow
+def test_objects_of_work_that_is_killed_are_the_same_bytes(aff: Path, tmp_path: Path) -> None:
+    asked = ("--skeletons", "--meshes", "--set", "objects.cell=10", "--set", "objects.min_voxels=20")
+    straight, rng, kills, runs = tmp_path / "straight.zarr", random.Random(5), 0, 0
+    subprocess.run(words(aff, straight, *asked), check=True, capture_output=True)
+    while kills < KILLS or not runs:
+        done = not kill(aff, tmp_path / f"x{runs}.zarr", rng, *asked, ahead=30)
+        kills, runs = kills + (not done), runs + done
+        if done:
+            assert objects_of(tmp_path / f"x{runs - 1}.zarr") == objects_of(straight)
+    out = tmp_path / f"x{runs}.zarr"
+    subprocess.run(words(aff, out, *asked), check=True, capture_output=True)
+    assert objects_of(out) == objects_of(straight)
+    assert len(objects_of(out)) > 20
+
+
+def objects_of(out: Path) -> dict[str, bytes]:
+    folders = ("skeletons", "swc", "meshes")
+    return {str(p.relative_to(out)): p.read_bytes() for f in folders for p in (out / f).rglob("*") if p.is_file()}

@@ -19,6 +19,9 @@ class TreeTaskConfig(Settings):
     targets: TreeTargetConfig = TreeTargetConfig()
     dice: float = Field(1.0, ge=0, description="weight of the Dice losses beside the cross entropies")
     centreline: float = Field(0.5, ge=0, description="weight of the losses of the centreline's own channel")
+    enough: int = Field(
+        1000, ge=0, description="foreground voxels of the slabs to calibrate on; with fewer, on all that is labelled"
+    )
     recall: float = Field(
         1.0, ge=0, description="weight of the share of the centreline that the foreground misses; 0 switches it off"
     )

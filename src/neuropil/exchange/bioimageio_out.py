@@ -56,7 +56,7 @@ def fill(folder: Path, run: Run, facts: dict[str, Any]) -> bool:
     save_script(graph.program, folder / WEIGHTS)
     z, y, x = graph.example_BCZYX.shape[2:]
     values = raw((z, y, x))[None, None]
-    np.save(folder / TEST_IN, values.astype(_dtype(run)))
+    np.save(folder / TEST_IN, values.astype(np.float32))
     np.save(folder / TEST_OUT, graph.answer_BCZYX.numpy())
     (folder / LICENCE).write_text(
         f"Weights: {facts['licence'] or 'not stated; that of the data permitting'}\n"
@@ -113,7 +113,8 @@ def _input(run: Run, graph: Graph) -> dict[str, Any]:
         "description": "one channel of grey values",
         "axes": [_batch(graph), {"type": "channel", "channel_names": ["grey"]}, *space],
         "test_tensor": {"source": TEST_IN},
-        "data": {"type": _dtype(run)},
+        # what the graph is given when all is prepared
+        "data": {"type": "float32"},
         "preprocessing": [
             {"id": "ensure_dtype", "kwargs": {"dtype": "float32"}},
             *_grey(run),
@@ -134,6 +135,7 @@ def _grey(run: Run) -> list[dict[str, Any]]:
             {"id": "zero_mean_unit_variance", "kwargs": {"axes": axes, "eps": _EPS}},
             {"id": "scale_linear", "kwargs": {"gain": 0.5 / ZSCORE_REACH, "offset": 0.5}},
         ]
+    # the specification knows no range of a type: eight bits are what microscopes of sections write
     return [{"id": "scale_linear", "kwargs": {"gain": 1 / 255, "offset": 0.0}}]
 
 
@@ -159,10 +161,6 @@ def _batch(graph: Graph) -> dict[str, Any]:
 
 def _space(run: Run, axis: str) -> dict[str, Any]:
     return {"type": "space", "id": axis, "unit": "nanometer", "scale": run.voxel_size["zyx".index(axis)]}
-
-
-def _dtype(run: Run) -> str:
-    return "uint8" if run.config.data.normalise == "uint8" else "float32"
 
 
 def _ours(run: Run, facts: dict[str, Any], graph: Graph) -> dict[str, Any]:

@@ -7,6 +7,7 @@ need Python of their maker (`pytorch_state_dict`) are refused.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +92,10 @@ class ForeignRun(Run):
             If its file is no TorchScript.
         """
         try:
-            script = torch.jit.load(str(self.model.script), map_location=device)  # type: ignore[no-untyped-call]
+            with warnings.catch_warnings():
+                # TorchScript is what bioimage.io has, however torch likes it
+                warnings.simplefilter("ignore", DeprecationWarning)
+                script = torch.jit.load(str(self.model.script), map_location=device)  # type: ignore[no-untyped-call]
         except (RuntimeError, ValueError) as error:
             text = " ".join(str(error).split())[:200]
             raise RunError(f"'{self.model.script}' is no TorchScript ({text})", "a file of torch.jit.save") from error

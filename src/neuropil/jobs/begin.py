@@ -92,12 +92,21 @@ def in_blocks(like: Volume, offsets: Offsets, config: Config, out: Any, *, asked
     if out is None:
         raise ConfigError("work in blocks without an output", "--out", "give the name of a .zarr to write")
     method = config.task if config.task != "neurons" else f"{config.segment.method}, {config.segment.fragments.method}"
+    begun_otherwise = f"give another --out: '{folder_of(out)}' holds work in blocks of another kind"
     raise ConfigError(
         f"{method} in blocks",
         "agglomeration of fragments by ascent",
-        "leave out --block, --workers, --dask and --shard: its answer at a voxel depends on all of the volume"
-        if asked
-        else f"give another --out: '{folder_of(out)}' holds work in blocks of another kind",
+        f"leave out --block, --workers, --dask and --shard: {_why_whole(config)}" if asked else begun_otherwise,
+    )
+
+
+def _why_whole(config: Config) -> str:
+    """Why no block with a bounded halo gives the labels of the whole."""
+    if config.task == "neurons":
+        return "its answer at a voxel depends on all of the volume"
+    return (
+        "its objects follow connected foreground, however far that reaches (docs/methods/blockwise.md); give parts "
+        "such as 'x.h5:raw[0:200]'"
     )
 
 

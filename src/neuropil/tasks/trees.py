@@ -1,7 +1,8 @@
 """Single neurons whose truth is trees: foreground and centreline, for a mask that can be traced.
 
 The threshold is the one of best Dice over all held-back slabs together, where the foreground is known: near a surface
-it is not. 1 - Dice picks the weights that are kept.
+it is not. 1 - Dice picks the weights that are kept. A neuron often ends before its image does; where the slabs have
+hardly any of it, the threshold is that of everything labelled.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from neuropil.config import Config
 from neuropil.data.tree_labels import TreeVoxels, tree_labels
 from neuropil.geometry import Float3
-from neuropil.tasks.base import Channel, Predicted, Task
+from neuropil.tasks.base import Channel, Everything, Predicted, Task
 from neuropil.tasks.foreground import best_of, counted, decode, needs_background, overlap_at, reached, tried
 
 if TYPE_CHECKING:
@@ -63,7 +64,17 @@ def calibrate(slabs: Sequence[Predicted], voxel_size: Float3, config: Config) ->
     for t in tried(config):
         recall = int(reached(line[1], t)) / max(1, int(line[1].sum()))
         rows.append({"foreground": t, **overlap_at(inside, t), "centreline_recall": round(recall, 5)})
-    return best_of(rows, "dice", config)
+    return {**best_of(rows, "dice", config), "foreground_voxels": int(inside[1].sum())}
+
+
+def from_few(found: dict[str, Any], everything: Everything, voxel_size: Float3, config: Config) -> dict[str, Any]:
+    """Where the slabs have little foreground, the threshold of best Dice over all that is labelled.
+
+    It is better to look at neurites that were learned from than at hardly any; other scores stay those of the slabs.
+    """
+    if not config.instances.calibrate or found["foreground_voxels"] >= config.trees.enough:
+        return found
+    return {**found, "calibration": calibrate(everything(), voxel_size, config)["calibration"]}
 
 
 TASK = Task(
@@ -78,5 +89,6 @@ TASK = Task(
     calibrate=calibrate,
     decode=decode,
     headline=("dice", "iou", "centreline_recall"),
+    from_few=from_few,
     pooled=True,
 )

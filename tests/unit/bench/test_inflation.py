@@ -71,7 +71,9 @@ def tiny(monkeypatch: pytest.MonkeyPatch, data: Path) -> Scale:
     flat = replace(flat, labelled=(1,), steps=2, words=("data.crop=[1,32,32]", *small), window=64)
     small = ("data.crop=[5,32,32]", "predict.tile=[5,64,64]", "train.batch=1", "data.workers=0")
     shapes = ((10, 96, 80), (5, 64, 64))
-    slab = replace(slab, labelled=(1,), steps=2, words=small, tested=2, shapes=shapes, cable_um=60.0)
+    slab = replace(
+        slab, arms=slab.arms[:3], labelled=(1,), steps=2, words=small, tested=2, shapes=shapes, cable_um=60.0
+    )
     words = [w for w in CPU.words if "decoder" not in w]
     return Scale(TINY, (flat, slab), (*words, "model.vit.decoder=[4,8,8]", "train.precision=fp32"))
 

@@ -45,7 +45,7 @@ def test_the_library_passes_the_model_and_predicts_what_we_do(tmp_path: Path, wo
     ours = predict(run, Volume(values, VOXEL, kind="image", name="image"))
     model = library.load_model_description(tmp_path / "m" / RDF)
     sample = xr.DataArray(values[None, None].astype(model.inputs[0].dtype), dims=("batch", "channel", "z", "y", "x"))
-    theirs = library.predict(model=model, inputs={"raw": library.Tensor.from_xarray(sample)}, devices=["cpu"])
+    theirs = library.predict(model=model, inputs={"raw": library.Tensor.from_xarray(sample)})
     found_CZYX = np.asarray(theirs.members["prediction"].data)[0]
     stored = np.asarray(ours.volume.numpy(), np.float64)  # type: ignore[union-attr]
     assert found_CZYX.std() > 0.01

@@ -90,7 +90,7 @@ class Forked(ResUNet):
 
 
 def build_forked(config: object, voxel_size: object, outputs: int) -> torch.nn.Module:
-    return Forked(voxel_size, outputs, (8, 8), blocks=1, norm_kind="group")  # type: ignore[arg-type]
+    return Forked(voxel_size, outputs, (8, 8), blocks=1, norm_kind="standardised")  # type: ignore[arg-type]
 
 
 def test_a_network_that_no_graph_follows_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from neuropil.data.tree_labels import BESIDE, INSIDE, MIDDLE, SHELL, TreeVoxels
 from neuropil.tasks.base import Predicted
 from neuropil.tasks.foreground import THRESHOLDS
 from neuropil.tasks.losses import centreline_recall_loss
-from neuropil.tasks.trees import TASK, calibrate, channels, loss
+from neuropil.tasks.trees import TASK, calibrate, channels, from_few, loss
 
 NM = (600.0, 300.0, 300.0)
 
@@ -118,3 +118,35 @@ def test_a_fixed_threshold_stays() -> None:
 
 def test_channels_are_named() -> None:
     assert [c.name for c in channels(config())] == ["foreground", "centreline"]
+
+
+def test_slabs_with_hardly_any_neurite_leave_the_threshold_to_all_that_is_labelled() -> None:
+    def slab(bright: int, neurite: int) -> Predicted:
+        """Noise of 0.9 beside neurites of 0.5."""
+        labels = np.zeros((1, 20, 100), np.uint8)
+        labels[0, :neurite] = INSIDE
+        stored = np.where(labels > 0, 128, 0).astype(np.uint8)[None].repeat(2, 0)
+        stored[:, 0, 19, :bright] = 230
+        return Predicted(stored, labels)
+
+    bare, whole = slab(50, 0), slab(10, 10)
+    asked = []
+
+    def everything() -> list[Predicted]:
+        asked.append(True)
+        return [bare, whole]
+
+    found = calibrate([bare], NM, config())
+    assert found["foreground_voxels"] == 0
+    better = from_few(found, everything, NM, config())
+    assert 0 < better["calibration"]["foreground"] <= 0.5
+    assert {k: v for k, v in better.items() if k != "calibration"} == {
+        k: v for k, v in found.items() if k != "calibration"
+    }
+    assert len(asked) == 1
+    enough = calibrate([whole], NM, config())
+    assert enough["foreground_voxels"] == 1000
+    assert from_few(enough, everything, NM, config()) is enough
+    fixed = parse_config({"task": "trees", "instances": {"calibrate": False}})
+    assert from_few(calibrate([bare], NM, fixed), everything, NM, fixed)["calibration"] == {}
+    assert len(asked) == 1
