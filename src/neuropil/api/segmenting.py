@@ -106,31 +106,22 @@ def segment(
 ) -> Volume:
     """Segment a volume into neurons, or whatever a run has learned.
 
-    `segment(run, volume)` predicts first, `segment(affinities)` does not. Both give the same labels: predictions carry
-    the decoding that their run calibrated. Large volumes are worked in blocks, with the same labels, bit for bit;
-    interrupted work goes on where it was when the same is asked for again.
+    `segment(run, volume)` predicts first; `segment(affinities)` gives the same labels, as predictions carry the decoding
+    of their run. Large volumes are worked in blocks, with the same labels, bit for bit; asked again, it goes on.
 
     Parameters
     ----------
     source, volume
-        A run directory and the image; or what `predict` made: affinities (a volume with `offsets`), or another
-        prediction.
+        A run directory and the image; or what `predict` made: affinities (a volume with `offsets`) or the like.
     out
-        OME-Zarr (x.zarr) or precomputed volume (x.precomputed) to write, with a pyramid; in memory when empty.
-    set, threshold
-        Settings, for example "segment.threshold=0.4", for which `threshold` is short.
-    report
-        Also write a page about it.
+        x.zarr or x.precomputed (`format` says the same), with a pyramid; in memory when empty. A `report` is a page.
+    set, threshold, skeletons, meshes
+        Settings, such as "segment.threshold=0.4"; the others are short for that one, and for two of `objects`.
     from_graph
         Instead of a source, a segmentation made in blocks: its graph is cut at another threshold.
-    block, memory, workers, dask
-        Short for settings of `jobs`: voxels of a block, what all workers may use ("4GB"), and who does the work.
-    shard
-        "i/n" with 0 <= i < n: this run does its share of the tasks, others do theirs.
-    format
-        What the ending of `out` says too; another one is refused.
-    skeletons, meshes
-        Also make them of the objects, in the folder of the labels; short for settings of `objects`.
+    block, memory, workers, dask, shard
+        Short for settings of `jobs`: voxels of a block, what all workers may use ("4GB"), and who does the work. A
+        shard "i/n" with 0 <= i < n does its share of the tasks.
 
     Returns
     -------
@@ -141,7 +132,7 @@ def segment(
 
     made = [name for name, asked in (("skeletons", skeletons), ("meshes", meshes)) if asked]
     words = [*set, *said(threshold=threshold, block=block, memory=memory, workers=workers, dask=dask, objects=made)]
-    _require_format(out, format, made)
+    _require_format(out, format)
     if report is not None:
         require_page(report)
     seen: dict[str, Any] = {}
@@ -155,15 +146,14 @@ def segment(
     return result
 
 
-def _require_format(out: Any, format: str | None, made: Sequence[str]) -> None:
-    if out is None and (format is not None or made):
-        asked = [f"--{name}" for name in made] + ([] if format is None else [f"--format {format}"])
-        raise InputError(f"{asked[0]} without an output", "--out", "give the name of a .zarr or .precomputed to write")
-    if format is not None and Path(out).suffix != f".{format}":
-        if f".{format}" not in LABELS:
-            raise InputError(f"--format {format}", "zarr or precomputed")
-        better = Path(out).with_suffix(f".{format}")
-        raise InputError(f"--format {format} with --out {out}", f"a name that ends in .{format}", f"--out {better}")
+def _require_format(out: Any, format: str | None) -> None:
+    if format is None or (out is not None and Path(out).suffix == f".{format}" in LABELS):
+        return
+    name = "labels" if out is None else os.fspath(out)
+    better = Path(name).with_suffix(f".{format}" if f".{format}" in LABELS else LABELS[0])
+    raise InputError(
+        f"--format {format} with --out {out}", "zarr or precomputed, and --out with that ending", f"--out {better}"
+    )
 
 
 @dataclass(frozen=True)
@@ -217,7 +207,9 @@ def _segmented(
 
 def _whole(given: _Given, out: Any, words: Sequence[str], *, overwrite: bool) -> tuple[Volume, Volume]:
     """The labels of a volume that fits into memory, and the prediction they were made from."""
-    watch = Stopwatch()
+    watch, made = Stopwatch(), given.config.objects
+    if out is None and (made.skeletons or made.meshes):
+        raise InputError("skeletons or meshes without an output", "--out", "give the name of a .zarr to write")
     if out is not None:
         require_free(out, given.inputs, overwrite=overwrite, endings=LABELS)
     held, offsets, config = given.like, given.offsets, given.config

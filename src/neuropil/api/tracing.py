@@ -60,8 +60,7 @@ def trace(
         `score` (label-free, 0 to 1) and `confidence` (mean). Of labels: `segments`, `traced`, `nodes`, `length_um`.
     """
     config = override(Config(), _only_trace(set))
-    if soma is not None and not all(math.isfinite(v) for v in soma):
-        raise InputError(f"a soma at {soma}", "three finite numbers z, y, x in nm", "leave --soma out to have it found")
+    _require_finite(soma)
     if (image is None) == (labels is None):
         raise InputError(
             "both an image and labels" if image is not None else "neither an image nor labels",
@@ -70,22 +69,23 @@ def trace(
         )
     if labels is not None:
         if out is not None or soma is not None or out_dir is None:
-            raise InputError(
-                "labels without --out-dir, or with --out or --soma",
-                "labels and --out-dir only",
-                "neuropil trace --labels seg.zarr --out-dir swc/",
-            )
+            got = "labels without --out-dir, or with --out or --soma"
+            raise InputError(got, "labels and --out-dir only", "neuropil trace --labels seg.zarr --out-dir swc/")
         return _segments(require_kind(opened(labels, voxel_size), "labels"), Path(out_dir), config, overwrite=overwrite)
     if out_dir is not None or out is None:
-        raise InputError(
-            "an image without --out, or with --out-dir", "an image and --out", "neuropil trace IMAGE --out neuron.swc"
-        )
+        got = "an image without --out, or with --out-dir"
+        raise InputError(got, "an image and --out", "neuropil trace IMAGE --out neuron.swc")
     assert image is not None
     volume = opened(image, voxel_size)
     if volume.kind_stated and volume.kind == "prediction":
         volume, said = _foreground(volume)
         config = override(Config(), [*said, *set])
     return _neuron(volume, Path(out), config, soma, overwrite=overwrite)
+
+
+def _require_finite(soma: Float3 | None) -> None:
+    if soma is not None and not all(math.isfinite(v) for v in soma):
+        raise InputError(f"a soma at {soma}", "three finite numbers z, y, x in nm", "leave --soma out to have it found")
 
 
 def _foreground(predicted: Volume) -> tuple[Volume, list[str]]:

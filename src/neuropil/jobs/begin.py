@@ -14,7 +14,7 @@ from neuropil.config import Config, override, parse_config
 from neuropil.errors import ConfigError, IncompleteError, InputError, VolumeError
 from neuropil.geometry import Int3
 from neuropil.infer.ledger import digest_of, key_of, read_plan
-from neuropil.jobs.forecast import fitting_block, whole_bytes
+from neuropil.jobs.forecast import fitting_block, require_cells, whole_bytes
 from neuropil.jobs.job import PIECES, FromRun, Job, folder_of, identity
 from neuropil.jobs.labels import PRECOMPUTED
 from neuropil.jobs.objects import kinds
@@ -163,6 +163,7 @@ def from_graph(
     offsets = as_offsets(what["offsets"])
     like = open_level(folder / PIECES)
     job = Job(Path(out), like, offsets, segment, (z, y, x), key_of(plan), graph_of=folder, objects=config.objects)
+    require_cells(job.cells(), config.objects, int(config.jobs.memory_gb * 2**30 / config.jobs.workers))
     return job, {**plan, "block": [z, y, x]}, config
 
 
@@ -212,7 +213,9 @@ def _job(
     if threads is None and config.jobs.workers > 1:
         threads = max(1, (os.cpu_count() or 1) // config.jobs.workers)
     key, made = key_of(plan), config.objects
-    return Job(Path(out), like, offsets, config.segment, block, key, predict, threads=threads, objects=made), plan
+    job = Job(Path(out), like, offsets, config.segment, block, key, predict, threads=threads, objects=made)
+    require_cells(job.cells(), made, int(config.jobs.memory_gb * 2**30 / config.jobs.workers))
+    return job, plan
 
 
 def _begun_with(out: Any) -> Int3 | None:

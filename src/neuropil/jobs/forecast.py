@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import math
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from neuropil.config.objects import ObjectsConfig
 from neuropil.errors import InputError, VolumeError
 from neuropil.geometry import Box, Int3
+from neuropil.jobs.cells import Cells
 from neuropil.post.blocks import Cutting, read_box
 
 #: Bytes a voxel that is read costs at the most: edges, heights, distances, codes; and each used channel on top.
 VOXEL_BYTES, CHANNEL_BYTES = 18, 3
 #: Bytes a voxel of the block itself costs on top: pieces, forest, contacts, and what is being compressed.
 OWN_BYTES = 12
+#: Bytes a voxel of a cell costs at the most, and bytes on disk a voxel of its level: skeletons, meshes.
+CELL_BYTES, OBJECT_DISK = {"skeletons": 24, "meshes": 60}, {"skeletons": 0.5, "meshes": 3.0}
 #: Of a process before it works: the interpreter and its libraries.
 PROCESS_BYTES = 512 * 2**20
 #: Least bytes on disk a voxel: of pieces, of labels with their pyramid, and of each predicted channel.
 PIECE_DISK, LABEL_DISK, CHANNEL_DISK = 0.08, 0.06, 0.25
+#: What precomputed labels take in addition: their codec is not followed by a general one.
+PRECOMPUTED_DISK = 0.1
 _LARGEST = 512
 _FIRST_CHUNK = 64
 
@@ -96,6 +102,39 @@ def fitting_block(volume: Box, cut: Cutting, memory_bytes: int) -> Int3:
                 break
         else:
             return block
+
+
+def with_objects(plain: Forecast, cells: Cells, config: ObjectsConfig, *, precomputed: bool) -> Forecast:
+    """The same with what is made of objects, and for labels in another format."""
+    made = [name for name in CELL_BYTES if getattr(config, name)]
+    disk = sum(OBJECT_DISK[name] for name in made) * math.prod(cells.level.shape)
+    disk += plain.voxels * PRECOMPUTED_DISK * precomputed
+    memory = max(plain.memory_bytes, cells_bytes(cells, config))
+    return replace(plain, memory_bytes=memory, disk_bytes=plain.disk_bytes + round(disk))
+
+
+def cells_bytes(cells: Cells, config: ObjectsConfig) -> int:
+    """Most bytes of a process that works on one cell; 0 if nothing is made of objects."""
+    voxels = math.prod(min(s + 1, n) for s, n in zip(cells.size, cells.level.shape, strict=True))
+    each = max((CELL_BYTES[name] for name in CELL_BYTES if getattr(config, name)), default=0)
+    return PROCESS_BYTES + voxels * each if each else 0
+
+
+def require_cells(cells: Cells, config: ObjectsConfig, memory_bytes: int) -> None:
+    """Refuse cells that one worker has no memory for.
+
+    Raises
+    ------
+    InputError
+        If they need more.
+    """
+    need = cells_bytes(cells, config)
+    if need > memory_bytes:
+        raise InputError(
+            f"{memory_bytes / 2**30:.2f} GiB for each worker, with skeletons or meshes",
+            f"at least {need / 2**30:.2f} GiB for cells of {cells.size}",
+            "allow more --memory, use fewer --workers, or smaller --set objects.cell",
+        )
 
 
 def require_disk(folder: Path, need_bytes: int) -> None:

@@ -24,9 +24,9 @@ from neuropil.infer.ledger import Ledger, read_plan, write_whole
 from neuropil.infer.locks import claimed, guarded, living
 from neuropil.infer.workers import Runner, Serial, open_runner
 from neuropil.jobs.costs import Timings, cost_lines, costs, timings
-from neuropil.jobs.forecast import Forecast, forecast, require_disk
+from neuropil.jobs.forecast import Forecast, forecast, require_disk, with_objects
 from neuropil.jobs.job import AFFINITIES, PIECES, Job, folder_of
-from neuropil.jobs.labels import create_labels, finish_labels
+from neuropil.jobs.labels import PRECOMPUTED, create_labels, finish_labels
 from neuropil.jobs.objects import create_objects
 from neuropil.jobs.tasks import perform
 from neuropil.outputs import require_replaceable
@@ -131,7 +131,8 @@ def _begun(job: Job, plan: Mapping[str, Any], *, overwrite: bool) -> Forecast | 
         if path.name != _LOCKS:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     predicted = 0 if job.predict is None else len(job.predict.steps)
-    expected = forecast(job.volume, job.block, job.cut, predicted)
+    plain = forecast(job.volume, job.block, job.cut, predicted)
+    expected = with_objects(plain, job.cells(), job.objects, precomputed=job.out.suffix == PRECOMPUTED)
     require_disk(job.folder, expected.disk_bytes)
     _create(job)
     stages = [list(stage) for stage in job.stages()]
