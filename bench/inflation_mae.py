@@ -6,10 +6,14 @@ back; of them only the loss is reported. What a step draws depends on seed and s
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import time
 import zipfile
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,6 +155,22 @@ def orders(count: int, how: Masked, rng: np.random.Generator) -> Tensor:
     return torch.from_numpy(rng.random((count, patches)).argsort(axis=1))
 
 
+def batches(photographs: list[Picture], how: Masked, first: int, *, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Crops and orders for one step after another, from `first` on; the same whatever the number of threads."""
+
+    def one(step: int) -> tuple[Tensor, Tensor]:
+        rng = np.random.default_rng([0, step])
+        return drawn(photographs, how, rng), orders(how.batch, how, rng)
+
+    if not workers:
+        yield from map(one, itertools.count(first))
+    with ThreadPoolExecutor(workers) as pool:
+        ahead = deque(pool.submit(one, step) for step in range(first, first + 2 * workers))
+        for step in itertools.count(first + 2 * workers):
+            yield ahead.popleft().result()
+            ahead.append(pool.submit(one, step))
+
+
 @torch.no_grad()
 def held_loss(net: MaskedImages, photographs: list[Picture], how: Masked, device: str) -> float:
     """The loss on the middle of pictures that are not learned from, the same patches hidden every time."""
@@ -200,9 +220,10 @@ def pretrain(how: Masked, folder: Path, budget: float | None, device: str) -> di
         optimiser.load_state_dict(saved["optimiser"])
         schedule, first = Schedule(**saved["schedule"]), saved["first"]
     kept_at = time.monotonic()
+    stream = batches(learned, how, schedule.step, workers=0 if device == "cpu" else os.cpu_count() or 1)
     while not schedule.done:
         started = time.monotonic()
-        loss = _step(net, optimiser, schedule, learned, how, device)
+        loss = _step(net, optimiser, schedule, next(stream), how, device)
         schedule.elapsed += time.monotonic() - started
         if schedule.total is None and schedule.step == PROBE // 2:
             schedule.mark()
@@ -230,12 +251,11 @@ def _step(
     net: MaskedImages,
     optimiser: torch.optim.Optimizer,
     schedule: Schedule,
-    photographs: list[Picture],
+    batch: tuple[Tensor, Tensor],
     how: Masked,
     device: str,
 ) -> float:
-    rng = np.random.default_rng([0, schedule.step])
-    x_BCYX, order_BN = drawn(photographs, how, rng), orders(how.batch, how, rng)
+    x_BCYX, order_BN = batch
     kept = round(order_BN.shape[1] * (1 - how.masked))
     for group in optimiser.param_groups:
         group["lr"] = schedule.learning_rate()

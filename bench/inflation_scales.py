@@ -108,8 +108,8 @@ GPU = Scale(
         Planar(dim=256, depth=8, heads=4, hidden=1024, patch=(8, 8), grid=(16, 16)),
         dim=128,
         depth=4,
-        batch=512,
-        steps=40_000,
+        batch=256,
+        steps=10_000,
         lr=1.2e-3,
     ),
     (

@@ -125,3 +125,25 @@ def test_a_segmentation_made_in_one_go_has_no_status(
     code, _, stderr = run(capsys, "status", tmp_path / "x.zarr")
     assert code == 2
     assert "was not made in blocks" in stderr
+
+
+def test_labels_skeletons_and_meshes_for_proofreading(
+    capsys: pytest.CaptureFixture[str], cut: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "fine.precomputed"
+    words = ("segment", "--from-graph", cut, "--threshold", 0.6, "--out", out, "--json")
+    code, _, stderr = run(capsys, *words, "--format", "zarr")
+    assert (code, "precomputed" in stderr, "Traceback" in stderr) == (2, True, False)
+    made = ("--format", "precomputed", "--skeletons", "--meshes", "--set", "objects.min_voxels=50")
+    code, stdout, stderr = run(capsys, *words, *made)
+    assert code == 0, stderr
+    assert "core-hours a gigavoxel" in stderr
+    told = json.loads(stdout)
+    assert (told["skeletons"], told["meshes"]) == (str(out / "skeletons"), str(out / "meshes"))
+    ids = {p.stem for p in (out / "swc").iterdir()}
+    assert ids == {p.stem for p in (out / "meshes").glob("*.mesh")} != set()
+    code, stdout, _ = run(capsys, "status", out, "--json")
+    found = json.loads(stdout)
+    assert (code, found["missing"]) == (0, 0)
+    assert found["timings"]["meshes"]["voxels"] == found["timings"]["labels"]["voxels"]
+    assert found["core_hours_per_gigavoxel"] > 0

@@ -106,8 +106,8 @@ def segment(
 ) -> Volume:
     """Segment a volume into neurons, or whatever a run has learned.
 
-    `segment(run, volume)` predicts first; `segment(affinities)` gives the same labels, as predictions carry the decoding
-    of their run. Large volumes are worked in blocks, with the same labels, bit for bit; asked again, it goes on.
+    `segment(run, volume)` predicts first; `segment(affinities)` gives the same labels, as predictions carry their run's
+    decoding. Large volumes are worked in blocks, with the same labels, bit for bit; asked again, it goes on.
 
     Parameters
     ----------

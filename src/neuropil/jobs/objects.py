@@ -6,6 +6,7 @@ together, and from which cells. ``skeletons`` / ``meshes``: the files. Between s
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,6 @@ def _write_skeleton(
     tree = skeletons.joined(parts, voxel_size=cells.level.voxel_size, corner_nm=corner_nm, config=config)
     names = [f"{SKELETONS.name}/{label}", f"{SWC}/{label}.swc"]
     write_whole(folder / names[0], skeleton_format.encoded_skeleton(tree), sync=False)
-    (folder / SWC).mkdir(exist_ok=True)
     write_swc(tree, folder / names[1], units="um")
     return names
 
@@ -117,15 +117,20 @@ def kinds(config: ObjectsConfig) -> list[Kind]:
 
 
 def create_objects(path: Path, config: ObjectsConfig) -> None:
-    """The folders beside (in the folder of) labels, empty; a precomputed volume names them."""
-    import json
-
+    """The folders of objects in that of their labels, empty; a precomputed volume names them."""
+    from neuropil.io.ome import write_group
     from neuropil.io.precomputed import add_to_info
 
-    for kind in kinds(config):
+    made = kinds(config)
+    for kind in made:
         write_whole(path / kind.name / "info", json.dumps(kind.info).encode(), sync=False)
-    if path.suffix == PRECOMPUTED and kinds(config):
-        add_to_info(path, {kind.key: kind.name for kind in kinds(config)})
+    folders = [kind.name for kind in made] + [SWC] * (SKELETONS in made)
+    for folder in folders:
+        (path / folder).mkdir(exist_ok=True)
+        if path.suffix != PRECOMPUTED:
+            write_group(path / folder, {})  # or other readers of Zarr wonder what the folder is
+    if path.suffix == PRECOMPUTED and made:
+        add_to_info(path, {kind.key: kind.name for kind in made})
 
 
 def cell_table(

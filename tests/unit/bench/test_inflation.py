@@ -174,6 +174,13 @@ def test_a_killed_pretraining_goes_on_as_it_was(tiny: Scale, tmp_path: Path, mon
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
+def test_threads_change_nothing(tiny: Scale) -> None:
+    photographs = inflation_mae.pictures()
+    alone, beside = (inflation_mae.batches(photographs, TINY, 3, workers=n) for n in (0, 2))
+    for _ in range(6):
+        assert all(torch.equal(a, b) for a, b in zip(next(alone), next(beside), strict=True))
+
+
 def test_only_hidden_patches_are_judged_and_only_seen_ones_known() -> None:
     net = inflation_mae.fresh(TINY, 0).eval()
     order_BN = torch.randperm(16, generator=torch.Generator().manual_seed(0))[None]

@@ -1,4 +1,4 @@
-"""`bioimageio`, working: release 0.5.12 of its specification breaks with pydantic 2.14 and newer.
+"""`bioimageio`, working: release 0.5.12 of its specification breaks with pydantic 2.14.
 
 Two of its serializers hand pydantic an object where a key belongs. Older pydantic did not look; since 2.14 it is an
 error (pydantic pull request 13506), so that no model whatever loads. Both are called here without that object.

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorstore
+import zarr
 
 from neuropil import api, open_volume
 from neuropil.errors import ConfigError, IncompleteError, InputError, NeuropilError, VolumeError
@@ -93,6 +95,14 @@ def test_the_labels_are_the_truth(blocks: Path) -> None:
     assert found.attrs["timings"]["meshes"]["voxels"] == np.prod(SHAPE)
 
 
+def test_another_reader_of_zarr_finds_its_way(blocks: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        group = zarr.open_group(blocks, mode="r")
+        assert {"s0", "skeletons", "swc", "meshes"} <= {name for name, _ in group.members()}
+    np.testing.assert_array_equal(group["s0"][:], truth())
+
+
 def test_a_tube_through_many_cells_is_one_skeleton_of_its_length(blocks: Path) -> None:
     assert json.loads((blocks / "skeletons/info").read_text())["@type"] == "neuroglancer_skeletons"
     nodes, edges, radii = skeleton(blocks / f"skeletons/{TUBE}")
@@ -128,11 +138,11 @@ def test_a_ball_is_a_closed_mesh(blocks: Path) -> None:
 
 
 def test_small_objects_get_neither(exact: Path, blocks: Path, tmp_path: Path) -> None:
-    assert {p.name for p in (blocks / "skeletons").iterdir()} == {"info", "1", "2"}
-    assert {p.name for p in (blocks / "meshes").iterdir()} == {"info", "1:0", "1.mesh", "2:0", "2.mesh"}
+    assert {p.name for p in (blocks / "skeletons").iterdir()} == {"info", "1", "2", "zarr.json"}
+    assert {p.name for p in (blocks / "meshes").iterdir()} == {"info", "1:0", "1.mesh", "2:0", "2.mesh", "zarr.json"}
     words = [*SETTINGS, "objects.min_voxels=1"]
     api.segment(exact, out=tmp_path / "x.zarr", set=words, block=(24, 40, 75), skeletons=True)
-    assert {p.name for p in (tmp_path / "x.zarr/swc").iterdir()} == {"1.swc", "2.swc", "3.swc"}
+    assert {p.name for p in (tmp_path / "x.zarr/swc").iterdir()} == {"1.swc", "2.swc", "3.swc", "zarr.json"}
     assert not (tmp_path / "x.zarr/meshes").exists()
 
 
@@ -141,7 +151,7 @@ def test_neither_blocks_nor_workers_show(exact: Path, blocks: Path, tmp_path: Pa
     out = tmp_path / "y.zarr"
     api.segment(exact, out=out, set=SETTINGS, block=block, workers=workers, **BOTH)
     assert made(out) == made(blocks)
-    assert len(made(out)) == 2 + 2 * 2 + 2 * 2
+    assert len(made(out)) == 3 + 2 + 2 * 2 + 2 * 2
 
 
 def test_the_whole_gives_the_same_as_blocks(exact: Path, blocks: Path, tmp_path: Path) -> None:

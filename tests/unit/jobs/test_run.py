@@ -268,3 +268,19 @@ def test_the_plan_says_what_the_result_depends_on(aff: Path, tmp_path: Path) -> 
     assert plan["what"]["segment"]["threshold"] == 0.55
     assert plan["what"]["block"] == [10, 13, 30]
     assert plan["what"]["source"]["shape"] == [4, 20, 26, 30]
+
+
+def test_organelles_are_refused_in_blocks_and_have_meshes_as_a_whole(tmp_path: Path) -> None:
+    place = np.linalg.norm(np.indices((30, 40, 50)) - np.reshape((15, 20, 25), (3, 1, 1, 1)), axis=0)
+    inside = place < 12
+    channels = [255 * inside, 255 * (abs(place - 12) < 1), np.clip(127 + 20 * (12 - place), 0, 255)]
+    attrs = {"task": "mitochondria", "channels": ["foreground", "contour", "distance"]}
+    data = np.stack(channels).astype(np.uint8)
+    held = Volume(data, (8, 8, 8), (0, 0, 0), "czyx", "prediction", attrs=attrs)
+    words = ["instances.min_size_um3=0", "objects.cell=16"]
+    with pytest.raises(ConfigError, match="connected foreground"):
+        api.segment(held, out=tmp_path / "x.zarr", set=words, block=(30, 40, 25))
+    assert not list(tmp_path.iterdir())
+    found = api.segment(held, out=tmp_path / "x.zarr", set=words, meshes=True)
+    assert found.attrs["objects"] == 1
+    assert {p.name for p in (tmp_path / "x.zarr/meshes").iterdir()} == {"info", "1:0", "1.mesh", "zarr.json"}

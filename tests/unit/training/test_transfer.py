@@ -138,7 +138,9 @@ def test_the_weights_of_an_inflated_run_bring_its_settings_as_its_folder_does(tm
     assert adopted(Config(), str(run / "model.safetensors")) == taken
 
 
-def test_the_head_of_another_task_is_left_though_it_would_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_head_of_another_task_is_left_though_it_would_fit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     theirs = override(Config(), ["task=mitochondria"])
     run = str(Run.create(tmp_path / "m", theirs, {}).path)
     assert adopted(theirs, run) == theirs

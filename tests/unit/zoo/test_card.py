@@ -71,3 +71,16 @@ def test_unfinished_runs_are_not_shared(tmp_path: Path) -> None:
 def test_data_without_a_licence_is_refused(text: str | None) -> None:
     with pytest.raises(InputError, match="--data-licence"):
         require_licence(text)
+
+
+def test_an_encoder_has_a_card_too(tmp_path: Path) -> None:
+    card = {"kind": "encoder", "voxel_size": None, "offsets": [], "best": {"step": 0, "masked_voxels": 0.4}}
+    found = facts(run_of(tmp_path / "a", **card), "e", SAID, seeds=[], speed=None)
+    assert (found["kind"], found["task"], found["channels"]) == ("encoder", None, [])
+    assert found["scores"]["held_back"] == {"masked_voxels": 0.4}
+    assert "first weights, for volumes of voxels of any size" in page(found, [])
+
+
+def test_what_was_scored_on_nothing_says_so(tmp_path: Path) -> None:
+    card = {"kind": "encoder", "voxel_size": None, "offsets": [], "best": {"step": 0}}
+    assert "scored on nothing" in page(facts(run_of(tmp_path / "a", **card), "e", SAID, seeds=[], speed=None), [])
