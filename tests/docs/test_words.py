@@ -42,6 +42,7 @@ GROUPS = {name for name, field in Config.model_fields.items() if isinstance(fiel
 
 def commands(text: str) -> list[str]:
     """Every command of ours in code: lines of blocks, and spans within sentences."""
+    text = re.sub(r"\\\n\s*", "", text)  # a command may go on in the next line
     fenced = "\n".join(re.findall(r"(?ms)^ *```\w*\n(.*?)^ *```", text))
     lines = re.findall(r"(?m)^ *(neuropil [^\n]+)$", fenced) + re.findall(r"(?m)^    (neuropil [^\n]+)$", text)
     spans = re.findall(r"`(neuropil [^`]+)`", text)
