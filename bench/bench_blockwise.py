@@ -257,9 +257,10 @@ def main() -> None:
     words += "" if args.waterz is None else f" --waterz {args.waterz}"
     versions = {n: importlib.metadata.version(n) for n in ("neuropil", "numba", "tensorstore", "waterz")}
     load = psutil.getloadavg()[0]
+    title = f"{result['mvoxel']:.0f} Mvoxel" + ("" if "waterz" in result["runs"] else ", ours alone")
     result |= {"command": f"python bench/bench_blockwise.py aff.zarr {words}", "load_at_end": load}
     keep(
-        kept(RESULTS) | {f"{result['mvoxel']:.0f} Mvoxel": result | {"machine": machine(), "versions": versions}},
+        kept(RESULTS) | {title: result | {"machine": machine(), "versions": versions}},
         RESULTS,
     )
 
