@@ -39,7 +39,7 @@ from neuropil.synth.em import EMPhantom
 from neuropil.synth.em_config import EMPhantomConfig
 from neuropil.versions import versions
 from neuropil.volume import Volume
-from runs import ROOT, keep, kept, machine, numbers, parser, segmented, spread, trained, training
+from runs import ROOT, keep, kept, length, machine, numbers, parser, segmented, spread, trained, training, with_steps
 
 RESULTS = ROOT / "docs" / "results" / "mitochondria.json"
 #: Scores of each task that the table shows.
@@ -117,7 +117,9 @@ EXPERIMENTS: dict[str, Callable[[], Experiment]] = {
 }
 
 
-def run_seed(name: str, experiment: Experiment, seed: int, budget: str, words: list[str]) -> dict[str, Any]:
+def run_seed(
+    name: str, experiment: Experiment, seed: int, how_long: dict[str, Any], words: list[str]
+) -> dict[str, Any]:
     """Train (or go on), segment the test volume, score it."""
     out = ROOT / "runs" / "bench" / f"mitochondria_{experiment.run_of or name}_s{seed}"
     if experiment.run_of and not (out / "run.json").is_file():
@@ -127,7 +129,7 @@ def run_seed(name: str, experiment: Experiment, seed: int, budget: str, words: l
         out,
         experiment.train,
         recipe=f"em_{experiment.task}",
-        budget=budget,
+        **how_long,
         set=[f"train.seed={seed}", *settings],
     )
     image, truth = experiment.test
@@ -162,7 +164,7 @@ def table(found: dict[str, Any]) -> str:
 
 def main() -> None:
     """See the module's docstring."""
-    asked = parser(__doc__, EXPERIMENTS, "20m")
+    asked = with_steps(parser(__doc__, EXPERIMENTS, "20m"))
     asked.add_argument("--results", type=Path, default=RESULTS)
     arguments = asked.parse_args()
     name, found = arguments.experiment, kept(arguments.results)
@@ -172,7 +174,7 @@ def main() -> None:
         for seed in arguments.seeds:
             if any(r["seed"] == seed for r in mine["runs"]):
                 continue
-            mine["runs"].append(run_seed(name, experiment, seed, arguments.budget, arguments.set))
+            mine["runs"].append(run_seed(name, experiment, seed, length(arguments)[1], arguments.set))
             mine |= {"machine": machine(), "versions": versions()}
             keep(found, arguments.results)
             print(json.dumps(mine["runs"][-1], indent=1))

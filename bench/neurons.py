@@ -3,9 +3,11 @@
     NEUROPIL_DATA=... python bench/neurons.py fib25 --budget 40m --seeds 0 1 2
     NEUROPIL_DATA=... python bench/neurons.py fib25_cross --budget 40m --seeds 0
     NEUROPIL_DATA=... python bench/neurons.py isbi2012 --budget 20m --seeds 0 1 2
+    NEUROPIL_DATA=... python bench/neurons.py fib25 --steps 12000 --seeds 0 --set train.threads=1
     python bench/neurons.py table
 
-Resumable: runs lie under runs/bench, finished seeds are kept in docs/results/neurons_<experiment>_<budget>.json. The
+Resumable: runs lie under runs/bench, finished seeds are kept in docs/results/neurons_<experiment>_<budget>.json. With
+--steps the machine may be busy: 12 000 are what 40 minutes on two idle cores make on FIB-25. The
 threshold of each run is calibrated on slabs held back of its training volumes; the test volume is opened only to be
 scored.
 """
@@ -24,7 +26,7 @@ from neuropil import api, open_volume
 from neuropil.outputs import peak_memory
 from neuropil.versions import versions
 from neuropil.volume import Volume, require_kind
-from runs import ROOT, keep, kept, machine, numbers, parser, segmented, spread, trained, training
+from runs import ROOT, keep, kept, length, machine, numbers, parser, segmented, spread, trained, training, with_steps
 
 RESULTS = ROOT / "docs" / "results"
 SHOWN = ("voi_split", "voi_merge", "voi_sum", "arand")
@@ -72,10 +74,12 @@ EXPERIMENTS: dict[str, Callable[[], Experiment]] = {
 }
 
 
-def run_seed(name: str, experiment: Experiment, seed: int, budget: str, words: list[str]) -> dict[str, Any]:
+def run_seed(
+    title: str, experiment: Experiment, seed: int, how_long: dict[str, Any], words: list[str]
+) -> dict[str, Any]:
     """Train (or go on), segment the test volume, score it."""
-    out = ROOT / "runs" / "bench" / f"{name}_{budget}_s{seed}"
-    run = trained(out, experiment.train, budget=budget, set=[f"train.seed={seed}", *words])
+    out = ROOT / "runs" / "bench" / f"{title}_s{seed}"
+    run = trained(out, experiment.train, **how_long, set=[f"train.seed={seed}", *words])
     image, truth = experiment.test
     segmentation, account = segmented(run, image)
     found = {
@@ -118,17 +122,20 @@ def table() -> str:
 
 def main() -> None:
     """See the module's docstring."""
-    asked = parser(__doc__, EXPERIMENTS, "40m").parse_args()
+    asked = with_steps(parser(__doc__, EXPERIMENTS, "40m")).parse_args()
     if asked.experiment != "table":
-        path = RESULTS / f"neurons_{asked.experiment}_{asked.budget}.json"
+        word, how_long = length(asked)
+        title = f"{asked.experiment}_{word}"
+        path = RESULTS / f"neurons_{title}.json"
         runs = kept(path).get("runs", [])
         experiment = EXPERIMENTS[asked.experiment]()
         for seed in asked.seeds:
             if any(r["seed"] == seed for r in runs):
                 continue
-            runs.append(run_seed(asked.experiment, experiment, seed, asked.budget, asked.set))
+            runs.append(run_seed(title, experiment, seed, how_long, asked.set))
             seeds = " ".join(str(r["seed"]) for r in runs)
-            command = f"python bench/neurons.py {asked.experiment} --budget {asked.budget} --seeds {seeds}"
+            given = f"--{next(iter(how_long))} {asked.steps or asked.budget}"
+            command = f"python bench/neurons.py {asked.experiment} {given} --seeds {seeds}"
             keep({"command": command, "machine": machine(), "versions": versions(), "runs": runs}, path)
             print(json.dumps(runs[-1], indent=1))
     print(table())

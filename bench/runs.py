@@ -86,3 +86,14 @@ def parser(doc: str | None, experiments: Iterable[str], budget: str) -> argparse
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     made.add_argument("--set", action="append", default=[])
     return made
+
+
+def with_steps(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """The parser, with --steps beside --budget: the same training however busy the machine is."""
+    made.add_argument("--steps", type=int, help="instead of --budget")
+    return made
+
+
+def length(asked: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """How long to train: a word for names of files, and as `api.train` takes it."""
+    return (f"{asked.steps}steps", {"steps": asked.steps}) if asked.steps else (asked.budget, {"budget": asked.budget})

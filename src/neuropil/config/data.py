@@ -120,6 +120,7 @@ class DataConfig(Settings):
     )
     validation: float = Field(0.12, ge=0, lt=1, description="share of each volume held back as one slab")
     validation_axis: Literal["z", "y", "x", "auto"] = "auto"
+    descriptor_sigma_nm: float = Field(80.0, gt=0, description="window of local shape descriptors")
     widen_border: int = Field(0, ge=0, description="steps by which object borders grow before affinities")
     cache_gb: float = Field(2.0, ge=0, description="volumes are held in memory while they fit; others are read by box")
     workers: int | None = Field(None, ge=0, description="loader threads or processes; chosen from the cores when empty")

@@ -29,6 +29,9 @@ class TrainConfig(Settings):
     loss: Literal["bce", "mse"] = "bce"
     balance: bool = True
     dice: float = Field(0.0, ge=0)
+    descriptors: float = Field(
+        0.0, ge=0, description="neurons: weight of local shape descriptors as a second thing to learn"
+    )
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     seed: int = 0
     log_every: int = Field(20, ge=1)

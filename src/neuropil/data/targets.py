@@ -14,6 +14,7 @@ import numpy.typing as npt
 from neuropil.affinities import Offsets, affinities_from_labels
 from neuropil.config import DataConfig
 from neuropil.data.augment.base import NO_HALO, Halo, compiled, sectioned
+from neuropil.data.descriptors import Descriptors
 from neuropil.geometry import Float3, Int3
 from neuropil.volume import IGNORED_IDS
 
@@ -72,7 +73,7 @@ def context_for(offsets: Offsets, widen: Int3) -> Halo:
 
 @dataclass(frozen=True)
 class AffinityTargets:
-    """Teaches affinities: "affinities" and "valid", both uint8.
+    """Teaches affinities: "affinities" and "valid", both uint8; with descriptors "descriptors" and "described" too.
 
     Parameters
     ----------
@@ -82,17 +83,23 @@ class AffinityTargets:
         Steps z, y, x by which object borders grow before.
     context
         See `Targets`.
+    descriptors
+        What else is made of the crop's labels, without context.
     """
 
     offsets: Offsets
     widen: Int3
     context: Halo
+    descriptors: Descriptors | None = None
 
     @classmethod
-    def of(cls, offsets: Offsets, config: DataConfig, voxel_size: Float3) -> AffinityTargets:
+    def of(
+        cls, offsets: Offsets, config: DataConfig, voxel_size: Float3, descriptors: Descriptors | None = None
+    ) -> AffinityTargets:
         """As the settings say, at a voxel size (nm)."""
         widen = border_steps(config, voxel_size)
-        return cls(offsets, widen, context_for(offsets, widen) if config.label_context else NO_HALO)
+        context = context_for(offsets, widen) if config.label_context else NO_HALO
+        return cls(offsets, widen, context, descriptors)
 
     def __call__(
         self, labels_ZYX: npt.NDArray[np.uint32], valid_ZYX: npt.NDArray[np.bool_]
@@ -100,7 +107,11 @@ class AffinityTargets:
         """See `Targets`."""
         labels_ZYX = widened(labels_ZYX, valid_ZYX, self.widen)
         affinities, known = affinity_targets(labels_ZYX, valid_ZYX, self.offsets, self.context)
-        return {"affinities": affinities, "valid": known.view(np.uint8)}
+        made: dict[str, npt.NDArray[Any]] = {"affinities": affinities, "valid": known.view(np.uint8)}
+        if self.descriptors is not None:
+            crop = tuple(slice(a, n - b) for n, (a, b) in zip(labels_ZYX.shape, self.context, strict=True))
+            made["descriptors"], made["described"] = self.descriptors(labels_ZYX[crop], valid_ZYX[crop])
+        return made
 
 
 def border_steps(config: DataConfig, voxel_size: Float3) -> Int3:

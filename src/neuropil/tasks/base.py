@@ -49,6 +49,26 @@ class Predicted(NamedTuple):
 Everything = Callable[[], Sequence[Predicted]]
 
 
+class Hint(NamedTuple):
+    """Something that is only taught: its outputs come from the features of the last layer, and are not kept.
+
+    Parameters
+    ----------
+    outputs
+        How many.
+    loss
+        (logits (B, outputs, Z, Y, X), batch) → scalar, added to the task's own.
+    """
+
+    outputs: int
+    loss: Callable[[Tensor, dict[str, Tensor]], Tensor]
+
+
+def no_hint(config: Config, voxel_size: Float3) -> Hint | None:
+    """Of a task that teaches nothing beside."""
+    return None
+
+
 @dataclass(frozen=True)
 class Task:
     """One thing that can be learned.
@@ -82,6 +102,8 @@ class Task:
     from_few
         (what `calibrate` found, a function that predicts all labelled voxels, voxel size, settings) → the same, or,
         where the slabs are too small to calibrate on, with a calibration from all labelled voxels. Optional.
+    hint
+        (settings, voxel size) → what is taught beside, to help with the task; nothing by default.
     pooled
         Whether `calibrate` counts over all slabs together: then some may be without objects, as long as one has any.
     """
@@ -98,6 +120,7 @@ class Task:
     decode: Callable[[npt.NDArray[Any], Offsets, Float3, Config], npt.NDArray[np.uint64]]
     headline: tuple[str, ...]
     from_few: Callable[[dict[str, Any], Everything, Float3, Config], dict[str, Any]] | None = None
+    hint: Callable[[Config, Float3], Hint | None] = no_hint
     pooled: bool = False
 
 

@@ -14,13 +14,14 @@ import numpy.typing as npt
 
 from neuropil.affinities import Offsets, affinities_from_labels
 from neuropil.config import Config
+from neuropil.data.descriptors import CHANNELS, Descriptors
 from neuropil.data.targets import AffinityTargets, border_steps, known_labels, widened
 from neuropil.geometry import Float3, Int3
 from neuropil.metrics.overlap import Contingency, contingency
 from neuropil.metrics.partition import scores
 from neuropil.post.agglomerate import hierarchy
 from neuropil.registry import SEGMENTERS
-from neuropil.tasks.base import Channel, Everything, Predicted, Task, labels_of
+from neuropil.tasks.base import Channel, Everything, Hint, Predicted, Task, labels_of
 from neuropil.tasks.merges import judged, right_or_wrong
 
 if TYPE_CHECKING:
@@ -43,8 +44,14 @@ def affinity_channels(offsets: Offsets) -> tuple[Channel, ...]:
 
 
 def targets(config: Config, voxel_size: Float3) -> AffinityTargets:
-    """Affinities of labels whose borders may be widened."""
-    return AffinityTargets.of(_offsets(config), config.data, voxel_size)
+    """Affinities of labels whose borders may be widened, and shape descriptors where they have a weight."""
+    return AffinityTargets.of(_offsets(config), config.data, voxel_size, _descriptors(config, voxel_size))
+
+
+def _descriptors(config: Config, voxel_size: Float3) -> Descriptors | None:
+    # of a single section nothing is known before and behind
+    size = config.model.seen(voxel_size)
+    return Descriptors(config.data.descriptor_sigma_nm, size) if config.train.descriptors else None
 
 
 def loss(logits_BCZYX: Tensor, batch: dict[str, Tensor], config: Config) -> Tensor:
@@ -60,6 +67,22 @@ def loss(logits_BCZYX: Tensor, batch: dict[str, Tensor], config: Config) -> Tens
         balance=train.balance,
         dice_weight=train.dice,
     )
+
+
+def hint(config: Config, voxel_size: Float3) -> Hint | None:
+    """Local shape descriptors, if they have a weight."""
+    descriptors = _descriptors(config, voxel_size)
+    if descriptors is None:
+        return None
+    weight, (sz, sy, sx) = config.train.descriptors, descriptors.stride
+
+    def loss(logits_BCZYX: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        from neuropil.tasks.losses import bce
+
+        described = batch["described"].expand_as(batch["descriptors"]).float()
+        return weight * bce(logits_BCZYX[:, :, ::sz, ::sy, ::sx], batch["descriptors"], described)
+
+    return Hint(CHANNELS, loss)
 
 
 def check(config: Config, voxel_size: Float3) -> None:
@@ -200,4 +223,5 @@ TASK = Task(
     decode=decode,
     headline=("voi_split", "voi_merge", "voi_sum", "arand"),
     from_few=from_few,
+    hint=hint,
 )

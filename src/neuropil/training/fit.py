@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 
 from neuropil.config import Config
 from neuropil.data.batches import Order, make_loader
@@ -28,7 +28,7 @@ from neuropil.training.card import model_card
 from neuropil.training.checkpoint import Run, write_atomic
 from neuropil.training.engine import check_devices, launch
 from neuropil.training.loop import train_loop
-from neuropil.training.objective import Batch, SupervisedObjective
+from neuropil.training.objective import Batch, HintedObjective, SupervisedObjective
 from neuropil.training.rundir import open_or_create, origin
 from neuropil.training.sinks import check_sinks
 from neuropil.training.transfer import adopted, read_first_weights, transfer
@@ -248,9 +248,8 @@ def check_crop(config: Config, stride: Int3) -> None:
 
 def _work(fabric: Fabric, job: Job) -> bool:
     config = job.run.config
-    task, voxel_size = task_named(config.task), job.run.voxel_size
     sampler = sampler_of(job)
-    stride = network_stride(config.model, voxel_size)
+    stride = network_stride(config.model, job.run.voxel_size)
 
     def batches(first_step: int, rank: int, world: int) -> Iterator[Batch]:
         order = Order(config.train.batch, first_step, None, rank, world)
@@ -262,8 +261,18 @@ def _work(fabric: Fabric, job: Job) -> bool:
         for (image, labels), region, normaliser in zip(job.pairs, job.regions, job.normalisers, strict=True)
     ]
     validator = Validator(job.held, learned, config, predict_settings(config, stride), context)
-    objective = SupervisedObjective(_network(job), lambda logits, batch: task.loss(logits, batch, config))
-    return train_loop(fabric, job.run, objective, batches, validator)
+    return train_loop(fabric, job.run, _objective(job), batches, validator)
+
+
+def _objective(job: Job) -> SupervisedObjective:
+    config = job.run.config
+    task = task_named(config.task)
+
+    def loss(logits: Tensor, batch: Batch) -> Tensor:
+        return task.loss(logits, batch, config)
+
+    network, hint = _network(job), task.hint(config, job.run.voxel_size)
+    return SupervisedObjective(network, loss) if hint is None else HintedObjective(network, loss, hint)
 
 
 def _network(job: Job) -> nn.Module:

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from neuropil.tasks.base import Hint
+
 Batch = dict[str, Tensor]
 #: State beside the parameters: tensors, and plain values.
 ExtraState = tuple[dict[str, Tensor], dict[str, Any]]
@@ -95,3 +97,57 @@ class SupervisedObjective(nn.Module):
 
     def load_extra_state(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """Nothing to take back."""
+
+
+class HintedObjective(SupervisedObjective):
+    """Supervised training with something taught beside, by a layer of its own that the run does not keep.
+
+    Parameters
+    ----------
+    network, loss
+        See `SupervisedObjective`.
+    hint
+        What is taught beside, from what the network's last layer (`head`) is given.
+    """
+
+    def __init__(self, network: nn.Module, loss: Callable[[Tensor, Batch], Tensor], hint: Hint) -> None:
+        super().__init__(network, loss)
+        features = network.get_parameter("head.weight").shape[1]
+        self.beside = nn.Conv3d(features, hint.outputs, 1)
+        self._hint = hint
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """The loss of a batch."""
+        seen: list[Tensor] = []
+        # for this pass only: the network is copied and kept, and must not carry the hook
+        handle = self.kept.get_submodule("head").register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        try:
+            logits = self.kept(batch["image"])
+        finally:
+            handle.remove()
+        return {"network": self._loss(logits, batch) + self._hint.loss(self.beside(seen[0]), batch)}
+
+    def groups(self) -> dict[str, nn.Module]:
+        """One group: the network, and the layer beside."""
+        return {"network": self}
+
+    def no_decay(self) -> set[str]:
+        """Names of parameters that weight decay must not touch."""
+        network: Any = self.kept
+        return {"beside.bias"} | {f"kept.{name}" for name in network.no_decay()}
+
+    @property
+    def layers(self) -> int:
+        """Number of the last layer."""
+        network: Any = self.kept
+        return int(network.layers)
+
+    def layer_of(self, name: str) -> int:
+        """Layer of a parameter: the layer beside is with the head."""
+        network: Any = self.kept
+        return int(network.layer_of(name.removeprefix("kept."))) if name.startswith("kept.") else self.layers
+
+    def encoder_names(self) -> set[str]:
+        """Names of the state that pretraining makes."""
+        network: Any = self.kept
+        return {f"kept.{name}" for name in network.encoder_names()}

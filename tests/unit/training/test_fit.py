@@ -58,12 +58,15 @@ def test_same_seed_same_weights_and_other_seed_others(phantom_h5: Path, tiny: tu
     assert not torch.equal(wa["model.head.weight"], wc["model.head.weight"])
 
 
-def test_stopped_and_resumed_equals_never_stopped(phantom_h5: Path, tiny: tuple[str, ...], tmp_path: Path) -> None:
-    whole = _train(phantom_h5, tmp_path / "whole", tiny, 12)
+@pytest.mark.parametrize("more", [[], ["train.descriptors=1", "train.layer_decay=0.9"]], ids=["alone", "with a hint"])
+def test_stopped_and_resumed_equals_never_stopped(
+    phantom_h5: Path, tiny: tuple[str, ...], more: list[str], tmp_path: Path
+) -> None:
+    whole = _train(phantom_h5, tmp_path / "whole", tiny, 12, set=more)
     stopper = threading.Thread(target=_stop_after_steps, args=(tmp_path / "parts", 3))
     stopper.start()
     with pytest.raises(KeyboardInterrupt):
-        _train(phantom_h5, tmp_path / "parts", tiny, 12)
+        _train(phantom_h5, tmp_path / "parts", tiny, 12, set=more)
     stopper.join()
     assert Run.open(tmp_path / "parts").card["status"] == "interrupted"
     done = read_tensors(tmp_path / "parts" / CHECKPOINT)[1]["schedule"]["step"]
@@ -75,6 +78,21 @@ def test_stopped_and_resumed_equals_never_stopped(phantom_h5: Path, tiny: tuple[
     kept = ("step", "loss", "voi_sum", "threshold")
     trace = [[{k: r.get(k) for k in kept} for r in run.rows() if r["kind"] != "event"] for run in (whole, resumed)]
     assert trace[0] == trace[1]
+
+
+def test_a_hint_is_learned_and_not_kept(
+    phantom_h5: Path, tiny_run: Path, tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    run = _train(phantom_h5, tmp_path / "r", tiny, set=["train.descriptors=1"])
+    plain, hinted = _weights(tiny_run), _weights(run.path)
+    beside = {name for name in hinted if name.startswith("objective.")}
+    assert beside == {"objective.beside.weight", "objective.beside.bias"}
+    assert hinted["objective.beside.weight"].std() > 0
+    assert not torch.equal(hinted["model.head.weight"], plain["model.head.weight"])
+    assert not torch.equal(hinted["model.stem.0.weight"], plain["model.stem.0.weight"])
+    kept, other = (read_tensors(path / "model.safetensors")[0] for path in (run.path, tiny_run))
+    assert {k: v.shape for k, v in kept.items()} == {k: v.shape for k, v in other.items()}
+    assert run.rows("train")[-1]["loss"] > Run.open(tiny_run).rows("train")[-1]["loss"] + 0.2
 
 
 def _stop_after_steps(run: Path, rows: int) -> None:
