@@ -47,9 +47,12 @@ wheel: $(STAMP)
 	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation -w dist build/wheel
 
 # The lowest versions that pyproject.toml allows, in an environment of its own; they have wheels for Python 3.11 and 3.12.
+# On Linux, an index has the lowest PyTorch with 3 GB for GPUs only: `make test-min TORCH=...` takes another one.
 test-min: wheel
 	rm -rf build/min && $(PYTHON) -m venv build/min
-	build/min/bin/pip install --quiet -c constraints-min.txt dist/neuropil-*.whl hypothesis pytest pytest-timeout imageio
+	$(if $(TORCH),sed 's/^torch==.*/torch==$(TORCH)/',cat) constraints-min.txt > build/min/constraints.txt
+	build/min/bin/pip install --quiet -c build/min/constraints.txt "$$(ls dist/neuropil-*.whl)[cluster,morphometrics]" \
+	  hypothesis pytest pytest-timeout imageio zarr
 	build/min/bin/python -m pytest tests/unit tests/property tests/contract
 
 clean:

@@ -4,11 +4,14 @@
     python bench/bench_blockwise.py aff.zarr --truth "$NEUROPIL_DATA/fib25/devtest_250x190x300.h5:labels"
     python bench/bench_blockwise.py aff.zarr --mirror 2 --block 256,256,256 --waterz 0.35
     python bench/bench_blockwise.py aff.zarr --mirror 5 --block 256,256,256
+    python bench/bench_blockwise.py aff.zarr --mirror 4 --block 256,256,256 --contacts
 
 Adds an entry to docs/results/blockwise_speed.json. waterz gets the same nearest affinities in memory (reading is not
 counted), makes fragments of its own, and uses one thread, which is all it can. With --truth the threshold of each
 program is chosen on the lower half of the volume along x, and the upper half is scored. Every program runs in a fresh
 process whose compiled code is cached; the labels of all ways are checked to be the same. Larger volumes are mirrored.
+With --contacts only one worker runs, and then the contacts of its blocks are merged again by one process, as those
+scores are that boxes cannot merge: seconds and memory of both, what boxes leave, and whether the merge trees are equal.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +34,14 @@ import psutil
 from bench_segment import quiet
 from neuropil import api, open_volume
 from neuropil.affinities import NEAREST, as_offsets
-from neuropil.config import SegmentConfig
+from neuropil.config import Config, SegmentConfig, override
 from neuropil.io import save_volume
+from neuropil.jobs.begin import from_prediction
+from neuropil.jobs.contract import whole_graph
 from neuropil.metrics.evaluate import evaluate_arrays
 from neuropil.outputs import peak_memory
 from neuropil.post.agglomerate import hierarchy, segment
+from neuropil.post.decoders import Neurons, Parts
 from neuropil.volume import Volume
 from runs import ROOT, keep, kept, machine
 
@@ -160,6 +166,90 @@ def chosen(by_threshold: dict[float, list[Voi]]) -> dict[str, Any]:
     return {"threshold": best, "lower": lower, "upper": upper, "whole": whole, "best_whole": any_best}
 
 
+def merged_in_boxes(folder: Path) -> dict[str, Any]:
+    """What the stages of boxes and the last one took of the contacts that one worker's blocks stored."""
+    blocks = folder / "w1.blocks"
+    found: dict[str, Any] = {}
+    for stage in [*sorted(p.name for p in (blocks / "done").glob("contract_*")), "numbers", "graph"]:
+        records = [json.loads(path.read_text()) for path in (blocks / "done" / stage).glob("*.json")]
+        facts = {key: sum(r.get(key, 0) for r in records) for key in ("seconds", "contacts", "merges", "left")}
+        found[stage] = facts | {"tasks": len(records), "peak_bytes": max(r["peak_bytes"] for r in records)}
+    return found
+
+
+def load_kernels() -> None:
+    """Compiled code is read from its cache here, and not where time is measured."""
+    noise = np.random.default_rng(0).integers(0, 256, (len(NEAREST), 16, 16, 16), np.uint8)
+    segment(noise, NEAREST, (8.0, 8.0, 8.0), SegmentConfig(threshold=0.5))
+
+
+def stored_parts(blocks: Path) -> Parts:
+    """What the blocks of a finished job know of their pieces."""
+
+    def parts() -> Iterator[tuple[Any, npt.NDArray[np.int64]]]:
+        for n in range(len(list((blocks / "parts").glob("*.npz")))):
+            with np.load(blocks / f"parts/{n}.npz") as part, np.load(blocks / f"numbers/{n}.npz") as table:
+                yield part, table["numbers"]
+
+    return parts
+
+
+def merged_last(folder: Path, threshold: float, block: str) -> dict[str, Any]:
+    """The stage `graph` once more, alone in a process: what boxes left, and the tree of all merges."""
+    volume, out = open_volume(folder / "aff.zarr"), folder / "w1.zarr"
+    config = override(Config(), [f"segment.threshold={threshold}", f"jobs.block=[{block}]"])
+    job, _ = from_prediction(volume, NEAREST, config, out)
+    fragments = int(np.load(job.folder / "numbers/count.npz")["count"])
+    load_kernels()
+    before, started = peak_memory(), time.perf_counter()
+    whole_graph(job, stored_parts(job.folder), fragments)
+    seconds = time.perf_counter() - started
+    return {"seconds": seconds, "peak_bytes": peak_memory(), "peak_before": before}
+
+
+def merged_at_once(folder: Path) -> dict[str, Any]:
+    """The same contacts merged by one process; its tree is compared with that of the boxes, bit for bit."""
+    blocks, volume = folder / "w1.blocks", open_volume(folder / "aff.zarr")
+    fragments = int(np.load(blocks / "numbers/count.npz")["count"])
+    load_kernels()
+    before, started = peak_memory(), time.perf_counter()
+    graph = Neurons(NEAREST, volume.voxel_size, SegmentConfig()).graph(stored_parts(blocks), fragments)
+    seconds, peak = time.perf_counter() - started, peak_memory()
+    with np.load(blocks / "graph/graph.npz") as boxed:
+        same = all(np.array_equal(boxed[k], graph[k]) for k in ("tree_pairs", "tree_scores", "tree_levels", "sizes"))
+    facts = {"fragments": fragments, "contacts": len(graph["edges"]), "same_tree": bool(same)}
+    return {"seconds": seconds, "peak_bytes": peak, "peak_before": before, **facts}
+
+
+def measure_contacts(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """One worker in blocks, and its contacts once more in one process."""
+    here = ("--folder", str(folder), "--block", args.block, "--threshold", str(args.threshold))
+    fresh("--one", "warm", *here)
+    blocks = fresh("--one", "blocks", "--workers", "1", *here)
+    boxed, last, at_once = merged_in_boxes(folder), fresh("--one", "last", *here), fresh("--one", "contacts", *here)
+    if not at_once["same_tree"]:
+        sys.exit("boxes gave another merge tree than one process")
+    size = open_volume(folder / "aff.zarr").box.size / 1e6
+    found = {"in boxes": boxed, "last of boxes": last, "at once": at_once}
+    return {"mvoxel": size, "runs": {"blocks, 1 workers": blocks}, "contacts": found}
+
+
+def say_contacts(found: dict[str, Any]) -> None:
+    """What is left for the last process, and what both roads took."""
+    total, boxed = found["at once"]["contacts"], found["in boxes"]
+    print(f"{total} contacts of {found['at once']['fragments']} fragments")
+    for stage, facts in boxed.items():
+        if stage.startswith("contract"):
+            left, took = facts["left"] / total, facts["seconds"]
+            print(f"{stage:20s} {facts['tasks']:4d} tasks {took:7.2f} s in all; {left:6.1%} of the contacts left")
+    for name in ("last of boxes", "at once"):
+        facts = found[name]
+        held = (facts["peak_bytes"] - facts["peak_before"]) / 2**30
+        print(
+            f"{name:20s} {facts['seconds']:7.2f} s {facts['peak_bytes'] / 2**30:6.2f} GiB, {held:.2f} of them its own"
+        )
+
+
 def fresh(*words: str) -> dict[str, Any]:
     """What this file prints when it is asked to do one thing in a process of its own."""
     done = subprocess.run([sys.executable, __file__, *words], check=True, stdout=subprocess.PIPE, text=True)
@@ -220,6 +310,8 @@ def one(args: argparse.Namespace) -> dict[str, Any]:
         "whole": lambda: as_one(args.folder, args.threshold),
         "blocks": lambda: in_blocks(args.folder, args.threshold, args.block, args.workers),
         "waterz": lambda: by_waterz(args.folder, args.threshold),
+        "last": lambda: merged_last(args.folder, args.threshold, args.block),
+        "contacts": lambda: merged_at_once(args.folder),
     }
     return ways[args.one]()
 
@@ -233,6 +325,7 @@ def main() -> None:
     parser.add_argument("--block", default="128,128,192")
     parser.add_argument("--threshold", type=float, default=0.4, help="without --truth")
     parser.add_argument("--waterz", type=float, help="without --truth: run waterz too, at this threshold")
+    parser.add_argument("--contacts", action="store_true", help="only how contacts are merged: in boxes, and at once")
     parser.add_argument("--scratch", help="where volumes are written meanwhile")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -245,19 +338,23 @@ def main() -> None:
         parser.error("name the affinities; mirrored ones have no truth")
     with tempfile.TemporaryDirectory(dir=args.scratch) as folder:
         prepare(args.aff, Path(folder), args.mirror)
-        result = measure(Path(folder), args)
+        result = (measure_contacts if args.contacts else measure)(Path(folder), args)
+    if args.contacts:
+        say_contacts(result["contacts"])
     for name, values in result["runs"].items():
-        speed, held = values["mvoxel_per_second"], values["peak_bytes"] / 2**30
+        speed, held = result["mvoxel"] / values["seconds"], values["peak_bytes"] / 2**30
         print(
             f"{name:18s} {values['seconds']:8.1f} s {speed:7.2f} Mvoxel/s {held:6.2f} GiB  {values['objects']} objects"
         )
-    print({name: round(value, 3) for name, value in result["ratios"].items()})
+    print({name: round(value, 3) for name, value in result.get("ratios", {}).items()})
     words = f"--mirror {args.mirror} --block {args.block}" + (" --truth TRUTH" if args.truth else "")
     words += "" if args.truth else f" --threshold {args.threshold}"
     words += "" if args.waterz is None else f" --waterz {args.waterz}"
+    words += " --contacts" if args.contacts else ""
     versions = {n: importlib.metadata.version(n) for n in ("neuropil", "numba", "tensorstore", "waterz")}
     load = psutil.getloadavg()[0]
-    title = f"{result['mvoxel']:.0f} Mvoxel" + ("" if "waterz" in result["runs"] else ", ours alone")
+    rest = ", contacts" if args.contacts else "" if "waterz" in result["runs"] else ", ours alone"
+    title = f"{result['mvoxel']:.0f} Mvoxel{rest}"
     result |= {"command": f"python bench/bench_blockwise.py aff.zarr {words}", "load_at_end": load}
     keep(
         kept(RESULTS) | {title: result | {"machine": machine(), "versions": versions}},

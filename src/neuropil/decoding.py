@@ -71,13 +71,17 @@ def prediction(run: Run, image: Volume, words: Sequence[str]) -> Prediction:
     config = resolved(decoding(run.config, run.calibration, words), run.voxel_size, stride)
     settings = predict_settings(config, stride)
     volume_plan(image, settings)
+    attrs = stored_attrs(run, config)
+    return Prediction(config, run.load_model(settings.device), fit_normaliser(image, config.data), settings, attrs)
+
+
+def stored_attrs(run: Run, config: Config) -> dict[str, Any]:
+    """What a stored prediction carries: how to decode it, and what its channels are."""
     group = task_named(run.task).group
     attrs: dict[str, Any] = {group: getattr(config, group).model_dump(mode="json")}
     if run.offsets:
-        attrs["offsets"] = [list(o) for o in run.offsets]
-    else:
-        attrs |= {"task": run.task, "channels": [channel.name for channel in run.channels]}
-    return Prediction(config, run.load_model(settings.device), fit_normaliser(image, config.data), settings, attrs)
+        return {**attrs, "offsets": [list(o) for o in run.offsets]}
+    return {**attrs, "task": run.task, "channels": [channel.name for channel in run.channels]}
 
 
 def decoding(config: Config, calibration: Mapping[str, Any], words: Sequence[str]) -> Config:
@@ -143,13 +147,13 @@ def stored_decoding(affinities: Volume, words: Sequence[str], *, predicted_now: 
         )
     free = ("jobs", "objects", *(("predict",) if predicted_now else ()), group)
     _require_unset(config, before, free, f"a stored prediction of {config.task}")
-    if group != "segment":
-        return config
     return thresholded(config, affinities.name)
 
 
 def thresholded(config: Config, name: str) -> Config:
     """The same, with a threshold, said aloud, where agglomeration has none."""
+    if task_named(config.task).group != "segment":
+        return config
     if config.segment.threshold is not None or config.segment.method != "agglomerate":
         return config
     _note(f"'{name}' come without a calibrated threshold; using {UNCALIBRATED} (--set segment.threshold=...)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import sys
 import time
@@ -15,13 +16,19 @@ import psutil
 
 from neuropil.registry import plugins
 
+#: Packages on which results and speed depend most; their versions are told.
 PACKAGES = (
     "torch", "numpy", "scipy", "scikit-image", "numba", "tensorstore", "h5py", "tifffile", "imagecodecs",
     "lightning-fabric", "pydantic", "safetensors", "bioimage-cpp",
 )  # fmt: skip
+#: Modules that something asks for only when it is used: what for, and the extra that brings them.
 OPTIONAL = {
-    "waterz": ("a peer to compare agglomeration with", "pip install 'neuropil[dev]'"),
-    "monai": ("a peer to compare tiled prediction with", "pip install 'neuropil[bench]'"),
+    "neuroglancer": ("neuropil view", "view"),
+    "napari": ("neuropil view --napari", "napari"),
+    "distributed": ("neuropil segment --dask", "cluster"),
+    "bioimageio.core": ("bioimage.io models in and out", "exchange"),
+    "tensorboard": ("train.sinks=[tensorboard]", "tensorboard"),
+    "wandb": ("train.sinks=[wandb]", "wandb"),
 }
 
 
@@ -37,21 +44,39 @@ def examine() -> dict[str, Any]:
         "disk_free_gb": round(shutil.disk_usage(".").free / 2**30, 1),
     }
     missing: dict[str, str] = {}
-    for name in PACKAGES:
+    for name in required():
         try:
-            found[name] = metadata.version(name)
+            version = metadata.version(name)
         except metadata.PackageNotFoundError:
             missing[name] = "required: reinstall with `pip install neuropil`"
+        else:
+            found |= {name: version} if name in PACKAGES else {}
     found |= _devices()
-    for name, (use, how) in OPTIONAL.items():
-        if importlib.util.find_spec(name) is None:
-            missing[name] = f"optional ({use}): {how}"
-    if shutil.which("chromium") is None and shutil.which("google-chrome") is None:
-        missing["chromium"] = "optional (only the tests of the report page open it): apt-get install chromium"
+    for name, (use, extra) in OPTIONAL.items():
+        if not _importable(name):
+            missing[name] = f"optional ({use}): pip install 'neuropil[{extra}]'"
     found["plugins"] = [f"{table} {name} ({package})" for table, name, _, package in plugins()] or "none"
     found["missing"] = missing
     found["healthy"] = not any(note.startswith("required") for note in missing.values())
     return found
+
+
+def required() -> list[str]:
+    """Names of the packages that neuropil cannot do without, as its own metadata state them; no extra's."""
+    lines = metadata.requires("neuropil") or []
+    plain = [line for line in lines if "extra ==" not in line]
+    return sorted((re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in plain), key=_order)
+
+
+def _order(name: str) -> int:
+    return PACKAGES.index(name) if name in PACKAGES else len(PACKAGES)
+
+
+def _importable(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # the package around it is missing
+        return False
 
 
 def _devices() -> dict[str, Any]:

@@ -32,7 +32,7 @@ def opened(volume: VolumeLike, voxel_size: Float3 | None) -> Volume:
 
 def cut_to(whole: Volume, part: Volume) -> Volume:
     """The same place of `whole`, where `part` was asked for as a part of its volume (``x.h5:labels[0:16]``)."""
-    if not split_part(part.name)[1] or not same_voxel_size(whole.voxel_size, part.voxel_size):
+    if ":" not in split_part(part.name)[1] or not same_voxel_size(whole.voxel_size, part.voxel_size):
         return whole
     return whole.crop(part.box).named(whole.name) if whole.box.contains(part.box) else whole
 

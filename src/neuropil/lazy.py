@@ -17,6 +17,11 @@ from neuropil.remote import Place
 if TYPE_CHECKING:
     from neuropil.volume import Volume
 
+#: What is told of arrays that resemble a kind (see `resembled_kind`).
+LOOKS_LIKE = {
+    "image": "an image: its neighbouring voxels are seldom equal",
+    "labels": "labels: its neighbouring voxels are nearly always equal",
+}
 KINDS = ("image", "labels", "affinities", "mask", "prediction")
 _LABEL_WORDS = {"label", "labels", "ids", "seg", "segmentation", "supervoxels", "groundtruth", "instances"}
 #: Places that `resembled_kind` looks at, the edge of each in voxels, and the fewest pairs of neighbours it believes.
@@ -130,6 +135,22 @@ class Arranged:
         getattr(self.source, "close", lambda: None)()
 
 
+def channel_of(array: Array, axes: str, number: int, name: str) -> Array:
+    """One channel of an array (C, Z, Y, X) as (Z, Y, X).
+
+    Raises
+    ------
+    GeometryError
+        If there is no such channel.
+    """
+    count = array.shape[0] if axes == "czyx" else 0
+    if not 0 <= number < count:
+        expected = f"one from 0 to {count - 1}" if count else "a volume with channels"
+        raise GeometryError(f"{name}: channel {number}", expected, "" if count else "leave out the channel")
+    one = Window(array, (slice(number, number + 1), *(slice(0, n) for n in array.shape[1:])))
+    return Arranged(one, axes, "zyx")
+
+
 def stored_axes(stored: Stored, axes: str | None, kind: str | None) -> str:
     """The axes of a stored array in their order, one letter each."""
     ndim, text = len(stored.array.shape), axes if axes is not None else stored.attrs.get("axes")
@@ -204,6 +225,18 @@ def check_kind(dtype: np.dtype[Any], kind: str, name: str) -> None:
         raise InputError(f"{name}: {kind} of type {dtype}", what, "convert it, or state another kind")
 
 
+def how_to_be(kind: str, array: Array) -> str:
+    """What a user can do who gave this array as another kind than it seems to be of."""
+    if kind in ("labels", "mask") and np.dtype(array.dtype).kind == "f":
+        return f"give the {kind} here; if that is what it is, write it again as whole numbers (uint32, uint64)"
+    said = f"give the {kind} here, or, if that is what it is, "
+    stored = getattr(array, "layout", {}).get("format")
+    if stored == "tiff":
+        return f'{said}write it so: tifffile.imwrite("new.tif", data, metadata={{"kind": "{kind}"}})'
+    where = " in a file neuropil.json beside the sections" if stored == "images" else ""
+    return f"{said}set its attribute kind='{kind}'{where}"
+
+
 def resembled_kind(array: Array) -> str | None:
     """What whole numbers look like, from a few sections of some of them: "image", "labels", or None for no verdict.
 
@@ -243,3 +276,22 @@ def _looked_at(array: Array) -> Iterator[npt.NDArray[Any]]:
         place = tuple(slice(a, a + e) for a, e in zip(start, edge, strict=True))
         data = array[place if len(array.shape) == 3 else (slice(0, 1), *place)]
         yield data.reshape(edge[1:])
+
+
+def check_finite(array: npt.NDArray[Any], name: str) -> None:
+    """Refuse NaN and infinity, which would spread through a network.
+
+    Raises
+    ------
+    InputError
+        If there are any; says how many and where the first one is.
+    """
+    if array.dtype.kind != "f" or np.isfinite(array).all():
+        return
+    bad = ~np.isfinite(array)
+    first = tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), array.shape))
+    raise InputError(
+        f"{name}: {int(bad.sum())} values are NaN or infinite, the first at index {first}",
+        "finite values",
+        "replace them, for example with numpy.nan_to_num",
+    )

@@ -79,15 +79,17 @@ def require_name(
     Raises
     ------
     VolumeError
-        If its name has none of the endings, it has no folder, or would replace what it is made from.
+        If its name has none of the endings, it has no folder that may be written to, or would replace what it is made
+        from.
     """
+    from neuropil.io.base import require_folder
+
     path = Path(out)
     if path.suffix not in endings:
         others = " or ".join(("", *endings[1:]))
         expected = f"a name that ends in {endings[0]} (OME-Zarr is what is written){others}"
         raise VolumeError(f"--out {path}", expected, f"--out {path.with_suffix(endings[0])}")
-    if not path.absolute().parent.is_dir():
-        raise VolumeError(f"folder '{path.absolute().parent}' does not exist", "an existing folder", "create it")
+    require_folder(path.absolute().parent)
     for given in inputs:
         try:
             source = split_url(given)[0].resolve()

@@ -1,4 +1,7 @@
-"""How a volume is named: the file, the array inside it, and a part of it, as in ``file.h5:raw[0:16,:,100:400]``."""
+"""How a volume is named: the file, the array inside it, and a part of it.
+
+As in ``file.h5:raw[0:16,:,100:400]``, or ``stack.ome.tif[c=1,0:16]`` for a part of one channel.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from neuropil.errors import GeometryError, VolumeError
 from neuropil.geometry import Box
 
 _PART = re.compile(r"(.+)\[([^\[\]/]*)\]")
+_CHANNEL = re.compile(r"\s*c\s*=\s*(\d+)\s*(?:,(.*))?")
 _RANGE = re.compile(r"\s*(\d*)\s*:\s*(\d*)\s*")
 
 
@@ -42,6 +46,18 @@ def split_part(url: str | os.PathLike[str]) -> tuple[str, str]:
     return (text, "") if found is None or os.path.exists(text) else (found[1], found[2])
 
 
+def split_channel(text: str) -> tuple[int | None, str]:
+    """Separate what stands in the brackets into the channel, None where none is named, and the ranges.
+
+    Examples
+    --------
+    >>> split_channel("c=1,0:16"), split_channel("c=0"), split_channel("0:16")
+    ((1, '0:16'), (0, ''), (None, '0:16'))
+    """
+    found = _CHANNEL.fullmatch(text)
+    return (None, text) if found is None else (int(found[1]), found[2] or "")
+
+
 def part_of(box: Box, text: str, name: str) -> Box:
     """The part of a volume that ``z0:z1,y0:y1,x0:x1`` means: voxels counted from the volume's first one.
 
@@ -57,7 +73,7 @@ def part_of(box: Box, text: str, name: str) -> Box:
     if len(ranges) > 3 or None in ranges:
         raise GeometryError(
             f"'{name}[{text}]'",
-            "a part as [z0:z1,y0:y1,x0:x1], for example [0:16]",
+            "a part as [z0:z1,y0:y1,x0:x1], for example [0:16]; of one channel as [c=0] or [c=0,0:16]",
             "quote the whole name in the shell",
         )
     for axis, found in enumerate(ranges):

@@ -20,12 +20,15 @@ from neuropil.errors import GeometryError, InputError, VolumeError
 from neuropil.geometry import Block, Box, Float3, Int3, same_voxel_size
 from neuropil.lazy import (
     KINDS,
+    LOOKS_LIKE,
     Arranged,
     Array,
     Format,
     Stored,
     Window,
+    channel_of,
     check_kind,
+    how_to_be,
     inferred_kind,
     resembled_kind,
     stored_axes,
@@ -33,14 +36,10 @@ from neuropil.lazy import (
 )
 from neuropil.registry import FORMATS
 from neuropil.remote import split_remote
-from neuropil.urls import part_of, split_part, split_url
+from neuropil.urls import part_of, split_channel, split_part, split_url
 
 #: Ids that CREMI gives to "background" and "ignore": never objects.
 IGNORED_IDS = (2**64 - 1, 2**64 - 2)
-_LOOKS_LIKE = {
-    "image": "an image: its neighbouring voxels are seldom equal",
-    "labels": "labels: its neighbouring voxels are nearly always equal",
-}
 _OWN_ATTRS = ("resolution", "offset", "axes", "kind")
 
 
@@ -212,6 +211,19 @@ class Volume:
         window = Window(self.array, self._key(box))
         return self._like(window, offset=box.offset_nm)
 
+    def channel(self, number: int) -> Volume:
+        """One channel (counted from 0) of an array (C, Z, Y, X) as (Z, Y, X), still lazy, open for reading.
+
+        Raises
+        ------
+        GeometryError
+            If there is no such channel.
+        """
+        array = channel_of(self.array, self.axes, number, self.name)
+        kind = (self.kind if self.kind in ("image", "labels", "mask") else "image") if self.kind_stated else None
+        attrs = {k: v for k, v in self.attrs.items() if k not in ("offsets", "channels")}
+        return Volume(array, self.voxel_size, self.offset, "zyx", kind, attrs=attrs, name=self.name)
+
     def with_kind(self, kind: str) -> Volume:
         """The same array, stated to be of another kind."""
         return self._like(self.array, kind=kind)
@@ -271,7 +283,8 @@ def open_volume(
     ----------
     url
         ``file.h5:dataset``, ``x.zarr``, ``x.zarr:path``, ``a.tif``, a folder of sections, or Zarr and N5 at
-        ``https://``, ``s3://`` or ``gs://``; with ``[z0:z1,y0:y1,x0:x1]`` behind it, that part (see `neuropil.urls`).
+        ``https://``, ``s3://`` or ``gs://``; with ``[z0:z1,y0:y1,x0:x1]`` behind it, that part, and with ``[c=1]``, or
+        ``[c=1,z0:z1]``, that channel (see `neuropil.urls`).
     voxel_size, axes, kind
         Overrule what the file says. `axes` names the stored axes in their order, any of "tczyx"; they are read as
         z, y, x (with c first).
@@ -292,7 +305,7 @@ def open_volume(
     for name in names:
         if (handler := _format(name)).matches(path):
             volume = _believed(handler.open(path, inner), voxel_size, axes, kind)
-            return volume.crop(part_of(volume.box, part, whole)).named(f"{volume.name}[{part}]") if part else volume
+            return _part(volume, part, whole) if part else volume
     over = " that is read over a network" if remote else ""
     tree = os.fspath(url).lower().endswith((".swc", ".eswc"))
     fix = "it is a tree: evaluate --task trees, train --recipe lm_neuron" if tree else ""
@@ -331,8 +344,8 @@ def require_kind(volume: Volume, kind: str) -> Volume:
         looks = resembled_kind(volume.array) if volume.kind == "image" else None
         if looks is None or (looks == "image") == (kind == "image"):
             return volume.with_kind(kind)
-        got = f"{volume.name} looks like {_LOOKS_LIKE[looks]}"
-    raise InputError(got, kind, f"give the {kind} here, or, if that is what it is, set its attribute kind='{kind}'")
+        got = f"{volume.name} looks like {LOOKS_LIKE[looks]}"
+    raise InputError(got, kind, how_to_be(kind, volume.array))
 
 
 def require_same_grid(image: Volume, labels: Volume) -> None:
@@ -359,23 +372,12 @@ def require_same_grid(image: Volume, labels: Volume) -> None:
         )
 
 
-def check_finite(array: npt.NDArray[Any], name: str) -> None:
-    """Refuse NaN and infinity, which would spread through a network.
-
-    Raises
-    ------
-    InputError
-        If there are any; says how many and where the first one is.
-    """
-    if array.dtype.kind != "f" or np.isfinite(array).all():
-        return
-    bad = ~np.isfinite(array)
-    first = tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), array.shape))
-    raise InputError(
-        f"{name}: {int(bad.sum())} values are NaN or infinite, the first at index {first}",
-        "finite values",
-        "replace them, for example with numpy.nan_to_num",
-    )
+def _part(volume: Volume, text: str, whole: str) -> Volume:
+    """What brackets behind a name ask for: a channel, ranges, or both."""
+    number, ranges = split_channel(text)
+    part = volume if number is None else volume.channel(number)
+    part = part if number is not None and not ranges else part.crop(part_of(part.box, ranges, whole))
+    return part.named(f"{volume.name}[{text}]")
 
 
 def _believed(stored: Stored, voxel_size: Sequence[float] | None, axes: str | None, kind: str | None) -> Volume:

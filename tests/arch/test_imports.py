@@ -57,7 +57,7 @@ MAY = {
     "data": CORE | {"io"},
     "infer": CORE | {"io"},
     "report": CORE | {"io", "metrics"},
-    "view": CORE | {"io", "metrics", "report"},
+    "view": CORE | {"io", "post", "metrics", "report"},
     "pretrain": CORE | {"models", "data"},
     "tasks": CORE | {"data", "post", "metrics"},
     # a run is validated by the segmentation score, so training stands above prediction, decoding and scoring
@@ -69,7 +69,7 @@ MAY = {
     "treedoctor": CORE | {"io"},
     "outputs": CORE | {"io", "training"},
     "decoding": CORE | {"data", "infer", "models", "training", "outputs", "tasks"},
-    "jobs": CORE | {"io", "infer", "post", "training", "outputs", "decoding"},
+    "jobs": CORE | {"io", "infer", "post", "tasks", "training", "outputs", "decoding"},
     "studies": CORE | {"tasks", "training"},
     "pages": CORE | {"report", "studies", "training"},
     "zoo": CORE | {"io", "download", "models", "infer", "tasks", "training"},

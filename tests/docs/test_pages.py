@@ -106,6 +106,8 @@ def my_data(kit: Kit) -> None:
             file[name] = array
             file[name].attrs["resolution"] = (40.0, 4.0, 4.0)
     tifffile.imwrite("stack.tif", raw)
+    um = {f"PhysicalSize{axis}": 0.008 for axis in "ZYX"}
+    tifffile.imwrite("stack.ome.tif", np.stack([raw, raw]), metadata={"axes": "CZYX", **um})
     Path("sections").mkdir()
     for z, section in enumerate(raw[:12]):
         imageio.v3.imwrite(f"sections/s{z}.png", section)

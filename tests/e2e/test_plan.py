@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,9 @@ def test_prediction_and_segmentation_are_planned(
 
     image = open_volume(f"{phantom_h5}:raw")
     assert tiles == len(volume_plan(image, prediction(Run.open(tiny_run), image, []).settings))
-    code, out, err = typed(capsys, "plan", "segment", *words)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a user would see them
+        code, out, err = typed(capsys, "plan", "segment", *words[:2])
     assert code == 0, err
     assert "the whole volume at once" in out
     code, out, err = typed(capsys, "plan", "segment", *words, "--block", "16,32,32", "--workers", 2, "--json")
@@ -122,8 +125,11 @@ def test_a_segmentation_that_cannot_fit_names_the_way_out(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("plan", "fly"), "train, pretrain, predict or segment"),
+        (("plan", "fly"), "one of train, pretrain, predict, segment"),
         (("plan", "segment"), "neuropil plan segment RUN VOLUME"),
+        (("plan", "segment", "r", "v", "--image", "v", "--budget", "4m"), "leave out --image and --budget"),
+        (("plan", "train", "r", "v"), "leave out RUN and VOLUME"),
+        (("plan", "pretrain", "--labels", "v", "--workers", "2"), "leave out --labels and --workers"),
         (("plan", "train"), "no training volumes"),
         (("plan", "train", "--recipe", "auto"), "at least one image"),
         (("plan", "train", "--image", "no.h5:raw", "--labels", "no.h5:l", "--recipe", "auto"), "does not exist"),

@@ -57,7 +57,7 @@ def test_a_shared_run_predicts_segments_and_begins_trainings_elsewhere(
     assert json.loads(told)["use"] == "zoo:fib"
     with zipfile.ZipFile(zoo / "fib.zip") as packed:
         assert not any(str(tmp_path.parent).encode() in packed.read(name) for name in packed.namelist())
-    (listed,) = json.loads(done(capsys, "zoo", "--json"))["models"]
+    (listed,) = [row for row in json.loads(done(capsys, "zoo", "--json"))["models"] if row["zoo"] != "neuropil"]
     assert (listed["name"], listed["finds"], listed["data_licence"]) == ("fib", "neurons", "CC BY 4.0")
     assert "fib" in done(capsys, "zoo")
     card = json.loads(done(capsys, "zoo", "fib", "--json"))
@@ -79,6 +79,29 @@ def test_a_shared_run_predicts_segments_and_begins_trainings_elsewhere(
     assert code == 0, stderr
     assert "(100.0% of what was asked)" in stderr
     assert Run.open(tmp_path / "t").card["init"]["account"]["share"] == 1
+
+
+def test_half_precision_is_an_option_and_loads_whole(
+    capsys: pytest.CaptureFixture[str],
+    tiny_run: Path,
+    tiny: tuple[str, ...],
+    phantom_h5: Path,
+    zoo: Path,
+    tmp_path: Path,
+) -> None:
+    raw = f"{phantom_h5}:raw"
+    done(capsys, "share", tiny_run, "--out", zoo / "half.zip", *TERMS, "--half-precision")
+    done(capsys, "share", tiny_run, "--out", zoo / "full.zip", *TERMS)
+    assert (zoo / "half.zip").stat().st_size < 0.7 * (zoo / "full.zip").stat().st_size
+    done(capsys, "predict", tiny_run, raw, "--out", tmp_path / "a.zarr")
+    done(capsys, "predict", "zoo:half", raw, "--out", tmp_path / "b.zarr")
+    first, second = (open_volume(tmp_path / name).numpy().astype(int) for name in ("a.zarr", "b.zarr"))
+    assert np.abs(first - second).max() <= 2
+    settings = [word for setting in tiny for word in ("--set", setting)]
+    given = ("--image", raw, "--labels", f"{phantom_h5}:labels", "--out", tmp_path / "t", "--steps", 1)
+    code, _, stderr = run(capsys, "train", *given, "--init", "zoo:half", *settings)
+    assert code == 0, stderr
+    assert "(100.0% of what was asked)" in stderr
 
 
 def test_a_bioimage_io_model_goes_out_and_comes_back(
@@ -126,6 +149,10 @@ def test_the_page_can_be_typed_in(
     [
         (("share", "RUN", "--out", "m.zip"), "--data-licence 'CC BY 4.0'"),
         (("share", "RUN", "--out", "m.zip", *TERMS, "--format", "onnx"), "one of neuropil, bioimageio, torch-export"),
+        (
+            ("share", "RUN", "--out", "m.zip", *TERMS, "--format", "bioimageio", "--half-precision"),
+            "the format neuropil",
+        ),
         (("share", "none", "--out", "m.zip", *TERMS), "holds no run.json"),
         (("share", "RUN", "--out", "zoo", *TERMS), "exists already"),
         (("share", "RUN", "--out", "no/where/m.zip", *TERMS), "does not exist"),

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
+from tests.unit.post.organelles import CONFIG, noisy_prediction
 
 from neuropil import api, open_volume
 from neuropil.errors import IncompleteError
@@ -36,9 +37,21 @@ def aff(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def organelles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small prediction of organelles on disk."""
+    attrs = {"task": "mitochondria", "instances": CONFIG.model_dump(mode="json")}
+    path = tmp_path_factory.mktemp("faults") / "organelles.zarr"
+    save_volume(Volume(noisy_prediction(SHAPE), (8, 8, 8), (0, 0, 0), "czyx", "prediction", attrs=attrs), path)
+    return path
+
+
+#: Of each source.
+SETTINGS = {"aff": ("segment.threshold=0.55", "segment.fragments.radius_nm=32"), "organelles": ()}
+
+
 def words(aff: Path, out: Path, *more: str) -> list[str]:
-    settings = ("segment.threshold=0.55", "segment.fragments.radius_nm=32")
-    chosen = [w for s in settings for w in ("--set", s)]
+    chosen = [w for s in SETTINGS[aff.stem] for w in ("--set", s)]
     return [NEUROPIL, "segment", str(aff), "--out", str(out), "--block", "7,13,15", *chosen, *more]
 
 
@@ -74,15 +87,20 @@ def kill(aff: Path, out: Path, rng: random.Random, *more: str, ahead: int = 5) -
 def same_bytes(out: Path, straight: Path) -> None:
     assert contents(out) == contents(straight)
     kept, clean = out.with_suffix(".blocks"), straight.with_suffix(".blocks")
-    for name in ("parts", "faces", "pairs", "graph", "objects"):
+    for name in ("parts", "faces", "pairs", "numbers", "contract/1", "contract/2", "graph", "objects"):
         for file in sorted((clean / name).iterdir()):
             assert (kept / name / file.name).read_bytes() == file.read_bytes()
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_it_ends_with_the_same_bytes(aff: Path, tmp_path: Path) -> None:
-    straight, rng, kills, runs = tmp_path / "straight.zarr", random.Random(4), 0, 0
+@pytest.mark.parametrize("source", SETTINGS)
+def test_killed_at_random_moments_it_ends_with_the_same_bytes(
+    source: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    aff, straight, rng = request.getfixturevalue(source), tmp_path / "straight.zarr", random.Random(4)
+    kills = runs = 0
     subprocess.run(words(aff, straight), check=True, capture_output=True)
+    np.testing.assert_array_equal(open_volume(straight).numpy(), api.segment(aff, set=SETTINGS[source]).numpy())
     while kills < KILLS:
         out = tmp_path / f"x{runs}.zarr"
         if kill(aff, out, rng, *(["--workers", "2"] if kills == 2 else [])):

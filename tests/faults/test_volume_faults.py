@@ -15,8 +15,9 @@ import zarr
 
 from neuropil.errors import GeometryError, IncompleteError, InputError, NeuropilError, VolumeError
 from neuropil.io import save_volume
+from neuropil.lazy import check_finite
 from neuropil.outputs import require_free
-from neuropil.volume import Volume, check_finite, open_volume, require_kind, require_same_grid
+from neuropil.volume import Volume, open_volume, require_kind, require_same_grid
 
 NM = (40.0, 4.0, 4.0)
 RNG = np.random.default_rng(0)

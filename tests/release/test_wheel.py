@@ -17,6 +17,7 @@ import pytest
 from tests.release.tree import ROOT
 
 from neuropil.affinities import NEAREST, affinities_from_labels
+from neuropil.zoo.package import FILES
 
 #: Python that looks into the wheel and at the libraries beside us, and follows no .pth to the checkout.
 ALONE = "import sys; sys.path = [{wheel!r}, *[p for p in sys.path if p != ''], *{libraries!r}]; "
@@ -87,8 +88,22 @@ def test_the_licence_travels_with_it(wheel: Path) -> None:
     assert any(name.endswith("LICENSE") for name in zipfile.ZipFile(wheel).namelist())
 
 
-def test_it_is_small(wheel: Path) -> None:
-    assert wheel.stat().st_size < 2e6
+def test_it_is_small_but_for_the_models(wheel: Path) -> None:
+    held = zipfile.ZipFile(wheel).infolist()
+    models = [member for member in held if member.filename.startswith("neuropil/zoo/models/")]
+    assert wheel.stat().st_size - sum(member.compress_size for member in models) < 2e6
+    assert {member.filename.split("/")[4] for member in models} == set(FILES)
+    assert max(member.file_size for member in models) < 16e6
+
+
+def test_a_model_that_comes_with_it_segments(site: Path, tmp_path: Path) -> None:
+    listed = json.loads(run(site, tmp_path, "zoo", "--json"))["models"]
+    assert "em-neurons-fib25" in {row["name"] for row in listed if row["zoo"] == "neuropil"}
+    with h5py.File(tmp_path / "raw.h5", "w") as file:
+        file["raw"] = np.random.default_rng(0).integers(0, 255, (16, 24, 24), dtype=np.uint8)
+        file["raw"].attrs["resolution"] = (8, 8, 8)
+    words = ("segment", "zoo:em-neurons-fib25", "raw.h5:raw", "--out", "s.zarr", "--json")
+    assert json.loads(run(site, tmp_path, *words))["objects"] >= 1
 
 
 def test_verbs_run_with_only_the_wheel(site: Path, tmp_path: Path) -> None:

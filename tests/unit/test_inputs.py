@@ -93,3 +93,12 @@ def test_affinities_need_offsets(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(InputError, match="no volume is given"):
         opened_affinities(tmp_path, None)
+
+
+def test_only_ranges_cut_the_image_to_its_labels(tmp_path: Path) -> None:
+    """A channel of labels is no part of a place: an image of another shape is still a mistake."""
+    image = Volume(np.zeros((8, 16, 16), np.uint8), (1, 1, 1), kind="image", name="image")
+    labels = Volume(np.ones((4, 16, 16), np.uint64), (1, 1, 1), kind="labels")
+    assert training_pairs(image, labels.named("a.h5:x[0:4]"), None, resumed=None)[0][0].shape == (4, 16, 16)
+    with pytest.raises(GeometryError, match="the same shape"):
+        training_pairs(image, labels.named("a.h5:x[c=0]"), None, resumed=None)

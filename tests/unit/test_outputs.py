@@ -202,3 +202,14 @@ def test_stopwatch_counts_stages() -> None:
     assert list(watch.laps) == ["a", "b"]
     assert watch.laps["b"]["voxels"] == 20
     assert peak_memory() > 2**20
+
+
+def test_a_folder_that_may_not_be_written_to_is_met_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may write anywhere, so what the system would answer others is answered here."""
+    monkeypatch.setattr(os, "access", lambda place, mode: not (Path(place) == tmp_path and mode == os.W_OK))
+    with pytest.raises(VolumeError, match="cannot be written to"):
+        require_free(tmp_path / "x.zarr", [], overwrite=False)
+    with pytest.raises(VolumeError, match="cannot be written to"):
+        save_volume(LABELS, tmp_path / "x.h5")

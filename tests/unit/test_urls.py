@@ -6,7 +6,7 @@ import pytest
 
 from neuropil.errors import GeometryError, VolumeError
 from neuropil.geometry import Box
-from neuropil.urls import part_of, split_part, split_url
+from neuropil.urls import part_of, split_channel, split_part, split_url
 
 BOX = Box((10, 20, 30), (14, 26, 38), (8.0, 8.0, 8.0))
 
@@ -47,3 +47,11 @@ def test_parts_count_from_the_first_voxel(text: str, start: tuple[int, ...], sto
 def test_other_parts_are_refused(text: str) -> None:
     with pytest.raises(GeometryError):
         part_of(BOX, text, "a")
+
+
+@pytest.mark.parametrize(
+    ("text", "channel", "ranges"),
+    [("c=2", 2, ""), (" c = 0 , 0:4,:", 0, " 0:4,:"), ("0:4", None, "0:4"), ("c=", None, "c="), ("d=1", None, "d=1")],
+)
+def test_a_channel_stands_before_the_ranges(text: str, channel: int | None, ranges: str) -> None:
+    assert split_channel(text) == (channel, ranges)

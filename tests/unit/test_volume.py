@@ -11,15 +11,15 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import tifffile
 
 from neuropil.errors import GeometryError, InputError, VolumeError
 from neuropil.geometry import Box
 from neuropil.io.hdf5 import write_hdf5
-from neuropil.lazy import inferred_kind
+from neuropil.lazy import check_finite, inferred_kind
 from neuropil.volume import (
     Volume,
     as_volume,
-    check_finite,
     open_volume,
     require_kind,
     require_same_grid,
@@ -41,6 +41,30 @@ def h5(path: Path, data: np.ndarray, dataset: str = "data", **attrs) -> Path:
         node = file.create_dataset(dataset, data=data)
         node.attrs.update({"resolution": NM, **attrs})
     return path
+
+
+class TestChannels:
+    """One channel of several, named behind the file."""
+
+    def test_a_channel_is_a_volume_of_its_own(self, tmp_path: Path) -> None:
+        data = ramp((3, 5, 6, 7), np.uint16)
+        tifffile.imwrite(tmp_path / "a.ome.tif", data, metadata={"axes": "CZYX"})
+        one = open_volume(f"{tmp_path}/a.ome.tif[c=1]", voxel_size=NM)
+        np.testing.assert_array_equal(one.numpy(), data[1])
+        assert (one.axes, one.box, one.name) == ("zyx", Box((0, 0, 0), (5, 6, 7), NM), f"{tmp_path}/a.ome.tif[c=1]")
+        part = open_volume(f"{tmp_path}/a.ome.tif[c=2,1:3,:,2:]", voxel_size=NM)
+        np.testing.assert_array_equal(part.numpy(), data[2, 1:3, :, 2:])
+        assert part.box.start == (1, 0, 2)
+
+    def test_a_channel_of_affinities_is_an_image(self) -> None:
+        steps = {"offsets": [[-1, 0, 0], [0, -1, 0], [0, 0, -1]]}
+        one = Volume(ramp((3, 5, 6, 7)), NM, axes="czyx", kind="affinities", attrs=steps).channel(0)
+        assert (one.kind, one.attrs) == ("image", {})
+
+    @pytest.mark.parametrize(("data", "axes"), [(ramp((3, 5, 6, 7)), "czyx"), (ramp(), "zyx")])
+    def test_a_channel_that_is_not_there(self, data: np.ndarray, axes: str) -> None:
+        with pytest.raises(GeometryError, match="channel 3"):
+            Volume(data, NM, axes=axes).channel(3)
 
 
 class TestVolume:
@@ -217,6 +241,18 @@ class TestKind:
             require_kind(Volume(ramp(), NM, kind="image"), "labels")
         with pytest.raises(InputError, match="holds image"):
             require_kind(Volume(ramp(dtype=np.float32), NM), "labels")
+
+    def test_what_can_be_done_fits_the_file(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="as whole numbers"):
+            require_kind(Volume(CELLS.astype(np.float32), NM), "labels")
+        tifffile.imwrite(tmp_path / "seg.tif", CELLS, metadata={"axes": "ZYX"})
+        with pytest.raises(InputError, match=r'metadata=\{"kind": "image"\}'):
+            require_kind(open_volume(tmp_path / "seg.tif", voxel_size=NM), "image")
+        # and that is a way
+        tifffile.imwrite(tmp_path / "said.tif", CELLS, metadata={"kind": "image"})
+        assert require_kind(open_volume(tmp_path / "said.tif", voxel_size=NM), "image").kind_stated
+        with pytest.raises(InputError, match="attribute kind='image'"):
+            require_kind(Volume(CELLS, NM, name="labels"), "image")
 
     def test_inferred_kind_gives_way_to_labels(self) -> None:
         volume = require_kind(Volume(ramp(), NM, name="a.h5:mito"), "labels")

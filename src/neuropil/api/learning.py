@@ -45,12 +45,12 @@ def pretrain(
         Small labelled volumes that choose the mask ratio, where `pretrain.mask.adapt_ratio` is set; nothing else is
         learned from them.
     """
-    from neuropil.training.pretrain import fit_pretext
-
     words = said_length(set, budget, steps)
     choice = None if resume else chosen(recipe, image, None, words, voxel_size)
     run, config = begun(out, recipe, words, choice, resume=resume)
     images = raw_volumes(image, voxel_size, resumed=run)
+    from neuropil.training.pretrain import fit_pretext  # last: mistakes in what was typed are told at once
+
     probe = training_pairs(probe_image, probe_labels, voxel_size, resumed=None) if several(probe_image) else []
     return fit_pretext(images, config, out, probe=probe, resume=resume, beside=_beside(choice))
 
@@ -96,12 +96,12 @@ def train(
     NeuropilError
         If volumes or settings cannot be used.
     """
-    from neuropil.training.fit import fit
-
     words = said_length(set, budget, steps)
     choice = None if resume else chosen(recipe, image, labels, words, voxel_size)
     run, config = begun(out, recipe, words, choice, resume=resume)
     pairs = training_pairs(image, labels, voxel_size, resumed=run, config=config)
+    from neuropil.training.fit import fit  # last: mistakes in what was typed are told at once
+
     first = None if init is None else str(run_folder(init))
     trained = fit(pairs, config, out, init=first, resume=resume, beside=_beside(choice))
     note_edge(trained)

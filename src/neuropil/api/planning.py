@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from neuropil.errors import InputError
 from neuropil.geometry import Float3, Int3
 from neuropil.inputs import RunLike, opened, opened_run, raw_volumes, run_folder, said_length, training_pairs
+from neuropil.outputs import LABELS
 from neuropil.volume import VolumeLike, require_kind
 
 if TYPE_CHECKING:
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 Verb = Literal["train", "pretrain", "predict", "segment"]
 #: Recipes that are used where none is given.
 _RECIPES = {"train": "em_neurons", "pretrain": "mae"}
+#: Words beside `out`, `set` and `voxel_size` that a verb has.
+_WORDS = {
+    "train": ("image", "labels", "recipe", "budget", "steps", "init"),
+    "pretrain": ("image", "recipe", "budget", "steps"),
+    "predict": ("run", "volume"),
+    "segment": ("run", "volume", "block", "memory", "workers"),
+}
 
 
 def plan(
@@ -60,8 +68,12 @@ def plan(
     Raises
     ------
     InputError, VolumeError
-        If it cannot fit into memory or onto the disk; the message says what would.
+        If it cannot fit into memory or onto the disk; the message says what would. Also if the verb has no such word.
     """
+    given: dict[str, Any] = {"run": run, "volume": volume, "image": image, "labels": labels}
+    given |= {"recipe": recipe, "budget": budget, "steps": steps, "init": init}
+    given |= {"block": block, "memory": memory, "workers": workers}
+    _require_used(verb, given)
     if verb in ("train", "pretrain"):
         words = said_length(set, budget, steps)
         planned, choice = _learning(verb, image, labels, recipe, words, voxel_size, Path(out), init)
@@ -73,13 +85,19 @@ def plan(
     return _using(verb, run, volume, words, voxel_size, Path(out), asked=asked).to_dict()
 
 
+def _require_used(verb: str, given: Mapping[str, Any]) -> None:
+    """Refuse what would be ignored: words of other verbs."""
+    if verb not in _WORDS:
+        raise InputError(f"a plan of '{verb}'", "one of " + ", ".join(_WORDS), "neuropil VERB --help for others")
+    said = [name for name, value in given.items() if value is not None and value not in ([], ())]
+    if others := [name for name in said if name not in _WORDS[verb]]:
+        shown = " and ".join(name.upper() if name in ("run", "volume") else f"--{name}" for name in others)
+        raise InputError(f"{shown} in a plan of {verb}", f"the words of neuropil {verb}", f"leave out {shown}")
+
+
 def _using(
     verb: str, run: Any, volume: Any, words: Sequence[str], voxel_size: Float3 | None, out: Path, *, asked: bool
 ) -> Plan:
-    if verb not in ("predict", "segment"):
-        raise InputError(
-            f"a plan of '{verb}'", "train, pretrain, predict or segment", "neuropil VERB --help for others"
-        )
     if run is None or volume is None:
         raise InputError(
             f"a plan of {verb} without a run or its image", f"neuropil plan {verb} RUN VOLUME", "give both"
@@ -89,7 +107,8 @@ def _using(
     trained, seen = opened_run(run), require_kind(opened(volume, voxel_size), "image")
     if verb == "predict":
         return plan_prediction(trained, seen, words, out)
-    return plan_segmentation(trained, seen, words, out, asked=asked)
+    labels = out if out.suffix in LABELS else out / f"labels{LABELS[0]}"
+    return plan_segmentation(trained, seen, words, labels, asked=asked)
 
 
 def _learning(

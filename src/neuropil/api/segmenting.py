@@ -118,7 +118,7 @@ def segment(
     set, threshold, skeletons, meshes
         Settings, such as "segment.threshold=0.4"; the others are short for that one, and for two of `objects`.
     from_graph
-        Instead of a source, a segmentation made in blocks: its graph is cut at another threshold.
+        Instead of a source, a segmentation made in blocks: its graph is cut at another threshold (organelles: size).
     block, memory, workers, dask, shard
         Short for settings of `jobs`: voxels of a block, what all workers may use ("4GB"), and who does the work. A
         shard "i/n" with 0 <= i < n does its share of the tasks.
@@ -191,7 +191,7 @@ def _segmented(
 ) -> tuple[Volume, dict[str, Any]]:
     """The labels, made in one go or in blocks, and what a page shows of how they were made."""
     from neuropil.jobs.begin import in_blocks
-    from neuropil.jobs.job import AFFINITIES, folder_of
+    from neuropil.jobs.job import folder_of, predicted_name
 
     jobs = given.config.jobs
     asked = jobs.block is not None or jobs.workers > 1 or jobs.dask is not None or shard is not None
@@ -199,7 +199,8 @@ def _segmented(
         result, shown = _whole(given, out, words, overwrite=overwrite)
     else:
         result = _in_blocks(given, out, words, shard=shard, overwrite=overwrite)
-        shown = given.like if given.run is None else open_volume(folder_of(out) / AFFINITIES)
+        made = folder_of(out) / predicted_name(task_named(given.config.task).kind)
+        shown = given.like if given.run is None else open_volume(made)
     runs = [given.run] if given.run else []
     affinities = Affinities(shown, given.offsets) if given.offsets else shown
     return result, {"runs": runs, "image": given.image, "affinities": affinities}
@@ -218,10 +219,7 @@ def _whole(given: _Given, out: Any, words: Sequence[str], *, overwrite: bool) ->
         config = stored_decoding(held, words, predicted_now=True)
         watch.lap("predict", held.box.size)
     labels = task_named(config.task).decode(held.read(held.box), offsets, held.voxel_size, config)
-    if offsets:
-        note_collapse(int(labels.max(initial=0)), config.segment)
-    elif not labels.any():
-        note_nothing(config)
+    _note_few(int(labels.max(initial=0)), config)
     watch.lap("segment", held.box.size)
     attrs: dict[str, Any] = {"timings": watch.laps, "objects": int(labels.max(initial=0))}
     result = Volume(labels, held.voxel_size, held.offset, "zyx", "labels", attrs=attrs)
@@ -245,12 +243,12 @@ def _beside(config: Config, watch: Stopwatch) -> Callable[[Path], dict[str, Any]
 
 def _in_blocks(given: _Given, out: Any, words: Sequence[str], *, shard: str | None, overwrite: bool) -> Volume:
     """The labels of a large volume, made in blocks."""
-    from neuropil.jobs.begin import from_affinities, from_run
+    from neuropil.jobs.begin import from_prediction, from_run
 
     require_name(out, given.inputs, LABELS)
     config = thresholded(given.config, given.like.name)
     if given.run is None:
-        job, plan = from_affinities(given.like, given.offsets, config, out)
+        job, plan = from_prediction(given.like, given.offsets, config, out)
     else:
         job, plan = from_run(given.run, given.like, config, words, out)
     return _done(job, plan, config, provenance(config, given.like, given.run), shard=shard, overwrite=overwrite)
@@ -279,8 +277,16 @@ def _done(
 
     part = None if shard is None else Shard.parsed(shard)
     result = run_job(job, plan, config.jobs, shard=part, overwrite=overwrite, attrs={"provenance": origin})
-    note_collapse(int(result.attrs.get("objects", 0)), config.segment)
+    _note_few(int(result.attrs.get("objects", 0)), config)
     return result
+
+
+def _note_few(objects: int, config: Config) -> None:
+    """Say it aloud where next to nothing was found."""
+    if task_named(config.task).group == "segment":
+        note_collapse(objects, config.segment)
+    elif not objects:
+        note_nothing(config)
 
 
 def status(out: str | os.PathLike[str]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ def share(
     author: Sequence[str] = (),
     cite: str | None = None,
     seeds: Sequence[RunLike] = (),
+    half_precision: bool = False,
 ) -> dict[str, Any]:
     """Pack a finished run for others, with a card of its data, licence, scores, speed and cost.
 
@@ -47,11 +48,13 @@ def share(
         Terms of the weights, who made them, what to cite.
     seeds
         Other runs of the same training with other seeds: how far the scores spread. Without, over its validations.
+    half_precision
+        Store the weights in 16 bits, in half the room; the card says so. For the format "neuropil".
 
     Raises
     ------
     InputError
-        If there is no licence of the data, or no such format.
+        If there is no licence of the data, or no such format, or one that takes no half precision.
     RunError
         If the run is not finished, has code of its own, or its network makes no graph.
     VolumeError
@@ -61,8 +64,7 @@ def share(
     from neuropil.zoo.package import new_model, sha256
     from neuropil.zoo.speed import measured
 
-    if format not in FORMATS:
-        raise InputError(f"--format {format}", "one of " + ", ".join(FORMATS))
+    _check(format, half_precision=half_precision)
     said = Said(require_licence(data_licence), data, licence, tuple(author), cite)
     given = opened_run(run)
     encoder = given.card.get("kind") == "encoder"
@@ -71,17 +73,24 @@ def share(
     with new_model(out) as folder:
         others = [opened_run(seed) for seed in seeds]
         card = facts(given, Path(out).stem, said, seeds=others, speed=None if encoder else measured(given))
-        told = _filled(folder, given, card, format)
+        told = _filled(folder, given, card, format, half_precision=half_precision)
     place = Path(out)
     hashed = {"sha256": sha256(place)} if place.is_file() else {}
     return {"model": str(out), "format": format, **told, **hashed, "data licence": said.data_licence}
 
 
-def _filled(folder: Path, run: Run, card: dict[str, Any], format: str) -> dict[str, Any]:
+def _check(format: str, *, half_precision: bool) -> None:
+    if format not in FORMATS:
+        raise InputError(f"--format {format}", "one of " + ", ".join(FORMATS))
+    if half_precision and format in _NETWORKS:
+        raise InputError(f"--half-precision with --format {format}", "the format neuropil", "leave one of them out")
+
+
+def _filled(folder: Path, run: Run, card: dict[str, Any], format: str, *, half_precision: bool) -> dict[str, Any]:
     if format == "neuropil":
         from neuropil.zoo.package import fill
 
-        fill(folder, run, card)
+        fill(folder, run, card, half_precision=half_precision)
         return {"use": f"zoo:{card['name']}"}
     if format == "bioimageio":
         from neuropil.exchange.bioimageio_out import fill as fill_bioimageio
@@ -101,7 +110,8 @@ def zoo(name: str | None = None, *, zoo: str | os.PathLike[str] | None = None, i
     name
         One of them.
     zoo
-        A folder with what `share` packed, or the address of one with an index; NEUROPIL_ZOO when not given.
+        A folder with what `share` packed, or the address of one with an index; NEUROPIL_ZOO when not given. The models
+        that come with neuropil are always there too.
     index
         Write the index of the folder, for a web server to offer it.
 

@@ -114,6 +114,7 @@ def _foreground(predicted: Volume) -> tuple[Volume, list[str]]:
 
 
 def _neuron(volume: Volume, out: Path, config: Config, soma: Float3 | None, *, overwrite: bool) -> dict[str, Any]:
+    from neuropil.io.base import require_folder
     from neuropil.io.swc import write_swc
     from neuropil.tracing.trace import trace as traced
 
@@ -125,7 +126,7 @@ def _neuron(volume: Volume, out: Path, config: Config, soma: Float3 | None, *, o
     beside = out.with_suffix(".trace.json")
     if out.suffix.lower() != ".swc":
         raise VolumeError(f"--out {out}", "a name that ends in .swc", f"--out {out.with_suffix('.swc')}")
-    _require_folder(out.absolute().parent)
+    require_folder(out.absolute().parent)
     if out.exists() and not overwrite:
         raise VolumeError(f"'{out}' exists already", "a new name", "choose another name, or give --overwrite")
     found = traced(volume, settings, soma)
@@ -146,13 +147,14 @@ def _neuron(volume: Volume, out: Path, config: Config, soma: Float3 | None, *, o
 
 
 def _segments(labels: Volume, folder: Path, config: Config, *, overwrite: bool) -> dict[str, Any]:
+    from neuropil.io.base import require_folder
     from neuropil.io.swc import read_swc, write_swc
     from neuropil.progress import Progress
     from neuropil.tracing.skeletonize import segments, skeletons
 
     begun, done = folder / "begun.json", folder / "trace.json"
     job = {"labels": labels.name, "voxel_size": list(labels.voxel_size), "trace": config.trace.model_dump(mode="json")}
-    _require_folder(folder.absolute().parent)
+    require_folder(folder.absolute().parent)
     _open_folder(folder, begun, done, job, overwrite=overwrite)
     wanted = segments(labels, config.trace)
     if not wanted:
@@ -207,11 +209,6 @@ def _only_trace(words: Sequence[str]) -> Sequence[str]:
         if not word.partition("=")[0].strip().startswith("trace."):
             raise ConfigError(f"--set {word}", "a setting under trace.", "see docs/reference/settings.md")
     return words
-
-
-def _require_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise VolumeError(f"folder '{folder}' does not exist", "an existing folder", "create it")
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

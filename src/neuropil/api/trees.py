@@ -32,13 +32,13 @@ class Read:
     def __init__(self, path: PathLike, units: str | None, voxel_size: Float3 | None) -> None:
         from neuropil.io.swc import examine_swc
 
-        self.known = True
+        self.known, self.assumed = True, False
         try:
             self.skeleton, self.report = examine_swc(path, units=units, voxel_size=voxel_size)
         except InputError:
             if units not in (None, "voxel") or (units and voxel_size):
                 raise
-            self.known = voxel_size is not None
+            self.known, self.assumed = voxel_size is not None, units is None
             self.skeleton, self.report = examine_swc(path, units="voxel", voxel_size=voxel_size or (1.0, 1.0, 1.0))
 
 
@@ -67,6 +67,7 @@ def tree_info(path: PathLike, *, units: str | None, voxel_size: Float3 | None) -
         "name": os.fspath(path),
         "kind": "tree",
         "unit": unit,
+        "unit_from": "nobody (say --units um, if that is what it is)" if read.assumed else read.report.unit_from,
         **summary(read.skeleton, unit_nm=step_nm),
         "changed": said["changed"],
         "odd": said["odd"],

@@ -14,7 +14,8 @@ from neuropil.data.normalise import probes
 from neuropil.data.targets import known_labels
 from neuropil.errors import InputError
 from neuropil.geometry import Box, Float3, Int3
-from neuropil.volume import Volume, check_finite
+from neuropil.lazy import check_finite
+from neuropil.volume import Volume
 
 Truth = Literal["trees", "mask", "classes", "instances"]
 

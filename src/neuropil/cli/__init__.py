@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from typing import Annotated, Any
 
 import typer
 
@@ -11,6 +14,7 @@ from neuropil.cli.downloading import download
 from neuropil.cli.inflating import inflate
 from neuropil.cli.learning import pretrain, train
 from neuropil.cli.looking import evaluate, info, report
+from neuropil.cli.options import hint
 from neuropil.cli.planning import plan
 from neuropil.cli.segmenting import predict, segment, status
 from neuropil.cli.sharing import share, zoo
@@ -27,6 +31,33 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"neuropil {metadata.version('neuropil')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _of_all(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Label neurons in microscope volumes with few labels."""
+
+
+def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
+    """The same command, which says a word after Ctrl-C where it has none of its own, and exits with 130."""
+
+    @functools.wraps(command)
+    def run(*words: Any, **named: Any) -> None:
+        with hint("run the command again"):
+            command(*words, **named)
+
+    return run
+
 
 #: In the order in which they are met: a volume is read, learned from, segmented, looked at.
 for _command in (
@@ -49,7 +80,7 @@ for _command in (
     doctor,
     demo,
 ):
-    app.command()(_command)
+    app.command()(_interruptible(_command))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

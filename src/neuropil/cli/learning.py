@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
 
 from neuropil.cli.completing import recipe_names
-from neuropil.cli.options import Json, Set, VoxelSize, hint, show, voxel_size_of
+from neuropil.cli.options import Json, Set, VoxelSize, hint, saved, show, voxel_size_of
 
 
 def pretrain(
@@ -34,7 +35,7 @@ def pretrain(
     """Learn an encoder from volumes without labels, for train --init."""
     from neuropil import api
 
-    with hint("the run was saved; the same command with --resume goes on with it"):
+    with hint(lambda: saved(out, "the same command with --resume")):
         run = api.pretrain(
             image or [],
             out,
@@ -66,7 +67,7 @@ def train(
     ] = "em_neurons",
     budget: Annotated[str | None, typer.Option("--budget", help="Wall time, e.g. 30m, 2h or 90s.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Optimiser steps.")] = None,
-    init: Annotated[Path | None, typer.Option("--init", help="First weights: a run or .safetensors.")] = None,
+    init: Annotated[Path | None, typer.Option("--init", help="First weights: a run, zoo:NAME or .safetensors.")] = None,
     set_: Set = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     voxel_size: VoxelSize = None,
@@ -75,7 +76,7 @@ def train(
     """Train a network on labelled volumes; calibrates its decoding on what is held back of them."""
     from neuropil import api
 
-    with hint(f"the run was saved; neuropil train --resume --out {out} goes on with it"):
+    with hint(lambda: saved(out, f"neuropil train --resume --out {quote(str(out))}")):
         run = api.train(
             image or [],
             labels or [],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_format
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,8 +17,8 @@ from neuropil.errors import InputError
 if TYPE_CHECKING:
     from neuropil.geometry import Float3
 
-#: Characters of one value that a terminal is shown.
-_LONGEST = 400
+#: Characters of one value that a terminal is shown, those from which its parts get lines, and the most of those.
+_LONGEST, _WIDE, _MOST = 400, 100, 12
 
 VoxelSize = Annotated[
     str | None, typer.Option("--voxel-size", metavar="Z,Y,X", help="Voxel size in nm; overrides the metadata.")
@@ -65,15 +65,22 @@ def block_of(text: str | None) -> tuple[int, int, int] | None:
 
 
 @contextmanager
-def hint(text: str) -> Iterator[None]:
-    """Say after Ctrl-C what became of the work; exit 130."""
+def hint(text: str | Callable[[], str]) -> Iterator[None]:
+    """Say after Ctrl-C what became of the work (a function is asked then); exit 130."""
     try:
         yield
     except BaseException as error:
         if not _is_interrupt(error):
             raise
-        print(f"interrupted: {text}", file=sys.stderr)
+        print(f"interrupted: {text if isinstance(text, str) else text()}", file=sys.stderr)
         raise typer.Exit(130) from None
+
+
+def saved(out: Path, how: str) -> str:
+    """What an interrupted training leaves; `how` goes on with it."""
+    if (out / "run.json").is_file():
+        return f"the run was saved; {how} goes on with it"
+    return "nothing was begun yet; run the command again"
 
 
 def kept(out: Path, overwrite: bool) -> str:
@@ -93,18 +100,61 @@ def _is_interrupt(error: BaseException | None) -> bool:
 
 
 def show(found: dict[str, Any], json: bool) -> None:
-    """Print a result: a table, or JSON and nothing else."""
+    """Print a result: two columns, or JSON and nothing else."""
     if json:
         print(json_format.dumps(found, allow_nan=False))
         return
-    from rich.console import Console
-    from rich.table import Table
+    # plain text: a terminal wraps it, a pipe gets whole lines, and names with brackets are no markup
+    rows = [(key, _lines(value)) for key, value in found.items() if value not in ({}, [])]
+    width = max((len(key) for key, _ in rows), default=0)
+    for key, lines in rows:
+        for number, line in enumerate(lines):
+            print(f"{'' if number else key:<{width}}  {line}".rstrip())
 
-    table = Table(show_header=False, box=None, pad_edge=False)
-    for key, value in found.items():
-        text = f"{value:.4f}" if isinstance(value, float) else str(value)
-        table.add_row(key, text if len(text) <= _LONGEST else f"{text[:_LONGEST]} … (all of it: --json)")
-    Console().print(table)
+
+def _lines(value: object) -> list[str]:
+    """A value on one line, or, where it is long and has parts, a line for each of them."""
+    text, all_of_it = readable(value), " … (all of it: --json)"
+    if len(text) <= _WIDE or not isinstance(value, dict | list | tuple) or _flat(value):
+        return [text if len(text) <= _LONGEST else text[:_LONGEST] + all_of_it]
+    parts = [f"{k}: {_within(v)}" for k, v in value.items()] if isinstance(value, dict) else [_within(v) for v in value]
+    shown = [part if len(part) <= _LONGEST else part[:_LONGEST] + " …" for part in parts[:_MOST]]
+    return shown if len(parts) <= _MOST else [*shown, f"and {len(parts) - _MOST} more{all_of_it}"]
+
+
+def _flat(value: Any) -> bool:
+    """Whether it is a list of plain numbers or words."""
+    return not isinstance(value, dict) and not any(isinstance(part, dict | list | tuple) for part in value)
+
+
+def readable(value: object) -> str:
+    """A value of a result as people read it.
+
+    Examples
+    --------
+    >>> readable([8.0, 4.6, 4.6]), readable({"min": 0, "mean": 127.123456}), readable(None), readable(0.25)
+    ('8, 4.6, 4.6', 'min: 0, mean: 127.1235', '-', '0.2500')
+    """
+    plain = isinstance(value, float) and (value == 0 or 1e-3 <= abs(value) < 1e6)
+    return f"{value:.4f}" if plain else _within(value)
+
+
+def _within(value: object) -> str:
+    """The same inside of another value, where numbers are many and brackets tell lists in lists apart."""
+    if value is None or isinstance(value, bool):
+        return {None: "-", True: "yes", False: "no"}[value]
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e-3 else f"{round(value, 4):.12g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {_nested(one)}" for key, one in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_nested(one) for one in value)
+    return str(value)
+
+
+def _nested(value: object) -> str:
+    text = _within(value)
+    return f"({text})" if isinstance(value, dict | list | tuple) else text
 
 
 def show_stages(stages: list[dict[str, Any]]) -> None:

@@ -58,7 +58,11 @@ def segment(
     ] = None,
     from_graph: Annotated[
         str | None,
-        typer.Option("--from-graph", metavar="OUT", help="A segmentation in blocks: cut it at another --threshold."),
+        typer.Option(
+            "--from-graph",
+            metavar="OUT",
+            help="A segmentation in blocks: cut it at another --threshold (organelles: size).",
+        ),
     ] = None,
     block: Annotated[str | None, typer.Option("--block", metavar="Z,Y,X", help="Voxels of a block.")] = None,
     memory: Annotated[str | None, typer.Option("--memory", help="What all workers may use, e.g. 4GB.")] = None,

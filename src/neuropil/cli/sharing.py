@@ -25,6 +25,9 @@ def share(
     seeds: Annotated[
         list[Path] | None, typer.Option("--seeds", help="The same training with another seed; repeat.")
     ] = None,
+    half_precision: Annotated[
+        bool, typer.Option("--half-precision", help="Store weights in 16 bits: half the size.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Pack a run for others: for a zoo, as a bioimage.io model, or as a program of torch.export."""
@@ -41,6 +44,7 @@ def share(
             author=author or [],
             cite=cite,
             seeds=seeds or [],
+            half_precision=half_precision,
         )
     show(found, json)
 
@@ -70,10 +74,10 @@ def _list(models: list[dict[str, Any]], json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    if not models:
-        print("no models: none comes with neuropil, and NEUROPIL_ZOO or --zoo name no folder with any")
-        return
-    table = Table("name", "finds", "voxels (nm)", "scores", "data licence", "zoo", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("name", no_wrap=True)  # to be copied
+    for heading in ("finds", "voxels (nm)", "scores", "data licence", "zoo"):
+        table.add_column(heading)
     for model in models:
         size = model["voxel_size_nm"]
         scores = ", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in model["scores"].items())

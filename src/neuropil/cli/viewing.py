@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -58,7 +59,7 @@ def view(
     )
     if isinstance(found, Path):
         link = (found / "link.txt").read_text().strip()
-        show({"view": str(found), "link": link, "serve": f"neuropil view {found}"}, json)
+        show({"view": str(found), "link": link, "serve": shlex.join(["neuropil", "view", str(found)])}, json)
     elif found is not None:
         show({"link": found.url, "layers": ", ".join(found.layers), "end": "Ctrl-C"}, json)
         found.wait()

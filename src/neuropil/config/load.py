@@ -146,11 +146,12 @@ def _explained(error: ValidationError) -> ConfigError:
         *parents, last = problem["loc"]
         known = _known_keys([str(p) for p in parents])
         return ConfigError(f"unknown key '{where}'", "one of " + ", ".join(known), _near(str(last), known))
-    return ConfigError(
-        f"{where} = {problem.get('input')!r}",
-        str(problem["msg"]),
-        "see docs/reference/settings.md for types and defaults",
-    )
+    fix = "see docs/reference/settings.md for types and defaults"
+    said = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    if problem["type"] == "value_error" and isinstance(problem.get("input"), dict):
+        # the whole group comes with it, of which the user has set a few
+        return ConfigError(f"settings under '{where or 'the recipe'}' do not fit together", said, fix)
+    return ConfigError(f"{where} = {problem.get('input')!r}", said, fix)
 
 
 def _known_keys(parents: list[str]) -> list[str]:

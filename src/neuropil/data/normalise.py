@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from neuropil.errors import InputError
 from neuropil.geometry import Box, Int3
-from neuropil.volume import check_finite
+from neuropil.lazy import check_finite
 
 if TYPE_CHECKING:
     from neuropil.config import DataConfig

@@ -19,7 +19,8 @@ from neuropil.data.normalise import Normaliser, Readable, fit_normaliser, probes
 from neuropil.data.targets import Targets, known_labels
 from neuropil.errors import GeometryError, InputError
 from neuropil.geometry import Box, Float3, Int3, same_voxel_size
-from neuropil.volume import Volume, check_finite, require_kind, require_same_grid
+from neuropil.lazy import check_finite
+from neuropil.volume import Volume, require_kind, require_same_grid
 
 Sample = dict[str, npt.NDArray[Any]]
 
@@ -206,7 +207,7 @@ def _checked(image: Volume, labels: Volume, voxel_size: Float3) -> tuple[Volume,
         raise InputError(
             f"'{image.name}' and '{labels.name}' with axes '{image.axes}' and '{labels.axes}'",
             "axes 'zyx' for training",
-            "store one channel by itself",
+            "name a channel behind the volume, as in 'stack.tif[c=0]'",
         )
     if not same_voxel_size(image.voxel_size, voxel_size):
         raise GeometryError(
@@ -306,7 +307,7 @@ def _start_range(source: Source, crop: Int3) -> tuple[npt.NDArray[np.int64], npt
             raise InputError(
                 f"a volume of shape {source.image.box.shape} for crops of {crop}",
                 "volumes at least as large as the crop",
-                "set data.crop to a smaller shape (multiples of the network's stride)",
+                "--recipe auto takes one that fits; or --set data.crop=[…], in multiples of the network's stride",
             )
         first, last = (begin, end - n) if end - begin >= n else (max(end - n, outer), min(begin, limit - n))
         low.append(first)

@@ -161,7 +161,11 @@ def _of_labels(given: VolumeLike, voxel_size: Float3 | None, config: TreeTargetC
     stated_mask = volume.kind_stated and volume.kind == "mask"
     labels = volume.with_kind("labels") if stated_mask else require_kind(volume, "labels")
     if labels.axes != "zyx":
-        raise GeometryError(f"{labels.name}: axes '{labels.axes}'", "one channel, z, y, x", "choose a channel")
+        raise GeometryError(
+            f"{labels.name}: axes '{labels.axes}'",
+            "one channel, z, y, x",
+            "name it behind the labels, as in 'mask.tif[c=0]'",
+        )
     from scipy import ndimage
     from skimage.morphology import skeletonize
 

@@ -20,7 +20,8 @@ from neuropil.data.normalise import Normaliser, Readable
 from neuropil.data.sampling import InMemory, Sample, grown, random_box, read_reflected
 from neuropil.errors import ConfigError, InputError
 from neuropil.geometry import Box, Float3, Int3
-from neuropil.volume import Volume, check_finite
+from neuropil.lazy import check_finite
+from neuropil.volume import Volume
 
 #: Pretexts that look at one image of a crop.
 NO_VIEWS: Mapping[str, AugmentConfig] = MappingProxyType({})

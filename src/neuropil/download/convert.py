@@ -189,13 +189,15 @@ def bigneuron(work: Work) -> list[Entry]:
     by_folder: dict[Path, list[Path]] = {}
     for path in _unpacked(work, work.set.files[0], place):
         by_folder.setdefault(path.parent, []).append(path)
-    entries = []
+    entries: list[Entry] = []
     for folder, files in sorted(by_folder.items()):
         pair = _image_and_tree(files)
         if pair is None:
             continue
-        inside = folder.relative_to(work.scratch)
-        name = "/".join(inside.parts[-2:])
+        parts = folder.relative_to(work.scratch).parts or (work.set.name,)
+        name = "/".join(parts[-2:])
+        if any(name == entry["name"] for entry in entries):
+            name = "/".join(parts)  # folders of one name that lie in others
         image, tree = f"{name}/image{pair[0].suffix.lower()}", f"{name}/gold.swc"
         for origin, target in zip(pair, (image, tree), strict=True):
             (work.out / target).parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,8 @@ from neuropil.affinities import Offsets
 from neuropil.errors import InputError
 from neuropil.geometry import Box, Int3
 from neuropil.infer.tiles import TilePlan
-from neuropil.volume import Volume, check_finite
+from neuropil.lazy import check_finite
+from neuropil.volume import Volume
 
 Normalise = Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]
 Item = TypeVar("Item")

@@ -113,8 +113,11 @@ def file_errors(name: str, doing: str) -> Iterator[None]:
                 "room to write",
                 "free some space, then run the same command again; the output so far is marked incomplete",
             ) from error
-        hint = "check that the file was copied whole" if doing == "reading" else "check the place and its permissions"
-        raise VolumeError(f"{name}: {doing} failed ({text})", "an intact file", hint) from error
+        if doing == "reading":
+            expected, hint = "an intact file", "check that the file was copied whole"
+        else:
+            expected, hint = "a place that can be written to", "check the place and its permissions"
+        raise VolumeError(f"{name}: {doing} failed ({text})", expected, hint) from error
 
 
 def listing(arrays: Iterable[tuple[str, Sequence[int], object, Mapping[str, Any]]]) -> str:
@@ -163,7 +166,7 @@ def require_new(path: Path) -> None:
     Raises
     ------
     VolumeError
-        If `path` exists, or its folder does not.
+        If `path` exists, or its folder does not or may not be written to.
     """
     if path.exists():
         raise VolumeError(
@@ -171,8 +174,22 @@ def require_new(path: Path) -> None:
             "a new name",
             "choose another name, remove it first, or give --overwrite to a command that has it",
         )
-    if not path.absolute().parent.is_dir():
-        raise VolumeError(f"folder '{path.absolute().parent}' does not exist", "an existing folder", "create it")
+    require_folder(path.absolute().parent)
+
+
+def require_folder(folder: Path) -> None:
+    """Check that something can be made in a folder, before there is work in vain.
+
+    Raises
+    ------
+    VolumeError
+        If it does not exist, or may not be written to.
+    """
+    if not folder.is_dir():
+        raise VolumeError(f"folder '{folder}' does not exist", "an existing folder", "create it")
+    if not os.access(folder, os.W_OK):
+        fix = "choose another place, or change its permissions"
+        raise VolumeError(f"folder '{folder}' cannot be written to", "a folder that you may write to", fix)
 
 
 class Loader(Protocol):

@@ -16,6 +16,8 @@ _BLOCK_VOXELS = 2**22
 #: Beyond this many voxels, evenly spread blocks stand for the whole, and the result says which share was looked at.
 MOST_VOXELS = 2**30
 _MERGE_AT = 2**20
+#: How many times thinner than a pixel is wide a section may be before it is remarked on.
+_THINNER = 1.5
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -33,7 +35,8 @@ def describe(volume: Volume, *, most_voxels: int = MOST_VOXELS) -> dict[str, Any
     -------
     dict
         `name, kind, kind_stated, axes, shape, dtype, voxel_size_nm, offset_nm, extent_nm, bytes, storage, attributes,
-        looked_at` (share of the voxels that was read), and `values` (min, max, mean, non_finite) or, for labels,
+        looked_at` (share of the voxels that was read), a `note` where the voxel size seems to be in another order, and
+        `values` (min, max, mean, non_finite) or, for labels,
         `labels` (objects, background_share, ignored_share, size_quantiles, largest).
     """
     shape = volume.box.shape
@@ -51,6 +54,10 @@ def describe(volume: Volume, *, most_voxels: int = MOST_VOXELS) -> dict[str, Any
         "storage": {k: list(v) if isinstance(v, tuple) else v for k, v in volume.layout.items()},
         "attributes": volume.attrs,
     }
+    z, y, x = volume.voxel_size
+    if z * _THINNER < max(y, x):
+        # few microscopes do that, and many programs write x, y, z
+        described["note"] = f"sections of {z:g} nm are thinner than pixels of {y:g} x {x:g} nm: sizes are z, y, x here"
     blocks = _blocks(volume, most_voxels)
     described["looked_at"] = sum(b.write.size for b in blocks) / max(1, volume.box.size)
     if volume.kind == "labels":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from neuropil.affinities import Offsets, as_offsets
 from neuropil.config import Config, override, parse_config
+from neuropil.decoding import stored_attrs
 from neuropil.errors import ConfigError, IncompleteError, InputError, VolumeError
 from neuropil.geometry import Int3
 from neuropil.infer.ledger import digest_of, key_of, read_plan
@@ -18,7 +19,8 @@ from neuropil.jobs.forecast import fitting_block, require_cells, whole_bytes
 from neuropil.jobs.job import PIECES, FromRun, Job, folder_of, identity
 from neuropil.jobs.labels import PRECOMPUTED
 from neuropil.jobs.objects import kinds
-from neuropil.post.blocks import cutting
+from neuropil.post.decoders import Decoder, require_decodable
+from neuropil.tasks.base import task_named
 from neuropil.versions import versions
 from neuropil.volume import Volume
 
@@ -82,10 +84,9 @@ def in_blocks(like: Volume, offsets: Offsets, config: Config, out: Any, *, asked
     ConfigError
         If blocks were asked for where there can be none.
     """
-    local = config.segment.method == "agglomerate" and config.segment.fragments.method == "ascent"
     begun = out is not None and (folder_of(out) / "plan.json").exists()
-    if config.task == "neurons" and local and out is not None:
-        return asked or begun or whole_bytes(like.box, len(offsets)) > config.jobs.memory_gb * 2**30
+    if out is not None and decoder_of(like, offsets, config) is not None:
+        return asked or begun or whole_bytes(like.box, len(offsets) or _CHANNELS) > config.jobs.memory_gb * 2**30
     if not asked and not begun:
         _note_memory(like, offsets, config)
         return False
@@ -95,39 +96,43 @@ def in_blocks(like: Volume, offsets: Offsets, config: Config, out: Any, *, asked
     begun_otherwise = f"give another --out: '{folder_of(out)}' holds work in blocks of another kind"
     raise ConfigError(
         f"{method} in blocks",
-        "agglomeration of fragments by ascent",
-        f"leave out --block, --workers, --dask and --shard: {_why_whole(config)}" if asked else begun_otherwise,
+        "agglomeration of fragments by ascent, or another task whose decoding has a way in blocks",
+        "leave out --block, --workers, --dask and --shard: its answer at a voxel depends on all of the volume"
+        if asked
+        else begun_otherwise,
     )
 
 
-def _why_whole(config: Config) -> str:
-    """Why no block with a bounded halo gives the labels of the whole."""
-    if config.task == "neurons":
-        return "its answer at a voxel depends on all of the volume"
-    return (
-        "its objects follow connected foreground, however far that reaches (docs/methods/blockwise.md); give parts "
-        "such as 'x.h5:raw[0:200]'"
-    )
+def decoder_of(like: Volume, offsets: Offsets, config: Config) -> Decoder | None:
+    """How the task of the settings is decoded in blocks, if it can be."""
+    return task_named(config.task).blocks(offsets, like.voxel_size, config)
 
 
-def from_affinities(
+def from_prediction(
     source: Volume, offsets: Offsets, config: Config, out: str | os.PathLike[str]
 ) -> tuple[Job, dict[str, Any]]:
-    """The job of segmenting affinities, and what decides its result."""
-    plan = {"source": identity(source), "offsets": [list(o) for o in offsets]}
-    return _job(source, offsets, config, out, plan, None)
+    """The job of segmenting affinities or another prediction, and what decides its result.
+
+    Raises
+    ------
+    InputError
+        If it has not the channels or the type that its task asks for.
+    """
+    return _job(source, offsets, config, out, {"source": identity(source)}, None)
 
 
 def from_run(
     run: Run, image: Volume, config: Config, words: Sequence[str], out: str | os.PathLike[str]
 ) -> tuple[Job, dict[str, Any]]:
-    """The job of predicting affinities with a run and segmenting them, and what decides its result."""
+    """The job of predicting with a run and segmenting what it says, and what decides its result."""
     from neuropil.training.checkpoint import WEIGHTS
 
-    settings = config.model_dump(mode="json", exclude={"jobs", "segment", "objects"})
+    task = task_named(run.task)
+    settings = config.model_dump(mode="json", exclude={"jobs", "objects", task.group})
     plan: dict[str, Any] = {"source": identity(image), "weights": digest_of(run.path / WEIGHTS), "settings": settings}
     plan["threads"] = config.jobs.threads
-    predict = FromRun(str(run.path), image, tuple(words), tuple(channel.step for channel in run.channels))
+    steps = tuple(channel.step for channel in run.channels)
+    predict = FromRun(str(run.path), image, tuple(words), steps, task.kind, stored_attrs(run, config))
     return _job(image, run.offsets, config, out, plan, predict)
 
 
@@ -149,33 +154,36 @@ def from_graph(
 
     folder = folder_of(begun)
     known = read_plan(folder)
-    if known is None or "segment" not in known["what"]:
+    if known is None or "block" not in known["what"]:
         raise VolumeError(f"'{folder}' holds no graph", "the folder beside a segmentation that was made in blocks")
     if not (folder / "done/graph/0.json").exists():
         raise IncompleteError(f"'{folder}' has no graph yet", "a finished segmentation", "run its command again")
     what = known["what"]
-    config = _cut_differently(parse_config({"segment": what["segment"]}), words)
+    group = "segment" if "segment" in what else "instances"
+    config = _cut_differently(parse_config({"task": what["task"], group: what[group]}), group, words)
     z, y, x = what["block"]
     if config.jobs.block not in (None, (z, y, x)):
         raise ConfigError(f"blocks of {config.jobs.block} for a graph of blocks of {(z, y, x)}", "no --block")
-    segment, plan = config.segment, {"graph": known["key"], "segment": config.segment.model_dump(mode="json")}
-    plan |= _made(config, out)
-    offsets = as_offsets(what["offsets"])
+    plan = {"graph": known["key"], group: getattr(config, group).model_dump(mode="json"), **_made(config, out)}
     like = open_level(folder / PIECES)
-    job = Job(Path(out), like, offsets, segment, (z, y, x), key_of(plan), graph_of=folder, objects=config.objects)
+    decoder = decoder_of(like, as_offsets(what["offsets"]), config)
+    assert decoder is not None  # the graph was made by one
+    job = Job(Path(out), like, decoder, (z, y, x), key_of(plan), graph_of=folder, objects=config.objects)
     require_cells(job.cells(), config.objects, int(config.jobs.memory_gb * 2**30 / config.jobs.workers))
     return job, {**plan, "block": [z, y, x]}, config
 
 
-def _cut_differently(before: Config, words: Sequence[str]) -> Config:
+#: What a graph does not depend on, of the settings of each kind of decoding.
+_CUT = {"segment": ("threshold", "min_size"), "instances": ("min_size_um3", "components")}
+
+
+def _cut_differently(before: Config, group: str, words: Sequence[str]) -> Config:
     """The settings of a graph under words that may change its cut, and who makes it."""
-    config = override(before, words)
-    cut = {key: getattr(before.segment, key) for key in ("threshold", "min_size")}
-    free = {"segment": config.segment.model_copy(update=cut), "jobs": before.jobs, "objects": before.objects}
-    if config.model_copy(update=free) != before:
-        raise ConfigError(
-            "other settings than those of the graph", "segment.threshold, segment.min_size, objects. and jobs."
-        )
+    config, was = override(before, words), getattr(before, group)
+    cut = getattr(config, group).model_copy(update={key: getattr(was, key) for key in _CUT[group]})
+    if config.model_copy(update={group: cut, "jobs": before.jobs, "objects": before.objects}) != before:
+        may = ", ".join(f"{group}.{key}" for key in _CUT[group])
+        raise ConfigError(f"other settings than those of the graph of {before.task}", f"{may}, objects. and jobs.")
     return config
 
 
@@ -201,10 +209,15 @@ def _note_memory(like: Volume, offsets: Offsets, config: Config) -> None:
 def _job(
     like: Volume, offsets: Offsets, config: Config, out: Any, plan: dict[str, Any], predict: FromRun | None
 ) -> tuple[Job, dict[str, Any]]:
-    block = config.jobs.block or _begun_with(out) or _fitting(like, offsets, config)
+    decoder, task = decoder_of(like, offsets, config), task_named(config.task)
+    assert decoder is not None  # asked before
+    if predict is None and task.kind == "prediction":
+        require_decodable(decoder, like.shape, like.dtype, f"'{like.name}'")
+    block = config.jobs.block or _begun_with(out) or _fitting(like, decoder, config)
     plan |= {
+        "task": config.task,
         "offsets": [list(o) for o in offsets],
-        "segment": config.segment.model_dump(mode="json"),
+        task.group: getattr(config, task.group).model_dump(mode="json"),
         "block": list(block),
         "version": versions()["neuropil"],
         **_made(config, out),
@@ -213,7 +226,7 @@ def _job(
     if threads is None and config.jobs.workers > 1:
         threads = max(1, (os.cpu_count() or 1) // config.jobs.workers)
     key, made = key_of(plan), config.objects
-    job = Job(Path(out), like, offsets, config.segment, block, key, predict, threads=threads, objects=made)
+    job = Job(Path(out), like, decoder, block, key, predict, threads=threads, objects=made)
     require_cells(job.cells(), made, int(config.jobs.memory_gb * 2**30 / config.jobs.workers))
     return job, plan
 
@@ -227,6 +240,5 @@ def _begun_with(out: Any) -> Int3 | None:
     return z, y, x
 
 
-def _fitting(like: Volume, offsets: Offsets, config: Config) -> Int3:
-    cut = cutting(offsets, like.voxel_size, config.segment)
-    return fitting_block(like.box, cut, int(config.jobs.memory_gb * 2**30 / config.jobs.workers))
+def _fitting(like: Volume, decoder: Decoder, config: Config) -> Int3:
+    return fitting_block(like.box, decoder.cut, int(config.jobs.memory_gb * 2**30 / config.jobs.workers))

@@ -160,6 +160,20 @@ def as_bytes(table: Mapping[str, npt.NDArray[Any]]) -> bytes:
     return buffer.getvalue()
 
 
+def opened(path: Path) -> Any:
+    """A table whose arrays are read when they are asked for; to be closed.
+
+    Raises
+    ------
+    VolumeError
+        If it is not there, or damaged.
+    """
+    try:
+        return np.load(path)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise VolumeError(f"'{path}' cannot be read ({error})", "what an earlier task made", "run it again") from error
+
+
 def read_table(path: Path) -> dict[str, npt.NDArray[Any]]:
     """A table from its file.
 

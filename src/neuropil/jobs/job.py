@@ -5,10 +5,12 @@
     seg.zarr                  the labels, there when they are whole (or seg.precomputed);
       skeletons/ swc/ meshes/   in their folder, what was asked for of their objects
     seg.blocks/               all that made them; delete it when thresholds need no more changing
-      affinities.zarr         what was predicted, when a run was given
+      affinities.zarr         what was predicted (or prediction.zarr), when a run was given
       pieces.zarr             fragments in pieces, numbered block by block
-      parts/ faces/ pairs/    contacts of pieces; pieces at the faces; which pieces are one
-      graph/                  fragment of every piece; contacts of fragments; merge tree with its scores
+      parts/ faces/ pairs/    what is known of pieces; pieces at the faces; which pieces are one
+      numbers/                fragment of every piece
+      contract/               contacts that boxes of blocks completed, their merges, and what they left
+      graph/                  contacts of fragments (of neurons, those not in boxes), merge tree with its scores
       objects/                object of every piece, at the threshold; size of every object
       skeletons/ meshes/      what objects have in each cell, and which cell puts them together
       labels.zarr             until they are whole
@@ -19,14 +21,13 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from neuropil.affinities import Offsets
-from neuropil.config import SegmentConfig
 from neuropil.config.objects import ObjectsConfig
 from neuropil.errors import VolumeError
 from neuropil.geometry import Block, Box, Int3
@@ -34,23 +35,41 @@ from neuropil.infer.ledger import Ledger
 from neuropil.jobs.cells import Cells, cells_of
 from neuropil.jobs.labels import Level, levels
 from neuropil.jobs.objects import kinds
-from neuropil.post.blocks import Cutting, cutting
+from neuropil.post.blocks import Cutting
+from neuropil.post.decoders import Decoder, contracts
 from neuropil.urls import split_url
 from neuropil.volume import Volume
 
-AFFINITIES, PIECES = "affinities.zarr", "pieces.zarr"
+PIECES = "pieces.zarr"
+#: What the names of the stages begin with that merge contacts in boxes of blocks; the blocks a side of a box follow.
+CONTRACT = "contract_"
 _CHUNK = 64
 _FLAT_CHUNK = (16, 128, 128)
 
 
 @dataclass(frozen=True)
 class FromRun:
-    """What the affinities are predicted with: a run directory, the image, and settings over the run's."""
+    """What is predicted first: with a run directory, of the image, under settings over the run's.
+
+    Parameters
+    ----------
+    steps
+        Of the channels.
+    kind, attrs
+        Of what is stored.
+    """
 
     run: str
     image: Volume
     words: tuple[str, ...]
     steps: tuple[Int3, ...]
+    kind: str
+    attrs: Mapping[str, Any] = field(compare=False)
+
+    @property
+    def place(self) -> str:
+        """Its name in the folder of work."""
+        return predicted_name(self.kind)
 
 
 @dataclass(frozen=True)
@@ -62,19 +81,17 @@ class Job:
     out
         Where the labels go.
     like
-        A volume with the grid and place of the result: the affinities, or the image that they are predicted from.
-    offsets
-        Of the affinities.
-    config
-        How to segment; the threshold is set.
+        A volume with the grid and place of the result: the prediction, or the image that it is made of.
+    decoder
+        How a prediction becomes objects.
     block
         Voxels z, y, x.
     key
         Digest of all that decides the result and its parts.
     predict
-        Where the affinities come from, if they are not there yet.
+        Where the prediction comes from, if it is not there yet.
     graph_of
-        Another job's folder, whose pieces and graph are cut at this job's threshold.
+        Another job's folder, whose pieces and graph are cut as this job's decoder says.
     threads
         That a worker may use for a network.
     objects
@@ -83,8 +100,7 @@ class Job:
 
     out: Path
     like: Volume
-    offsets: Offsets
-    config: SegmentConfig
+    decoder: Decoder
     block: Int3
     key: str
     predict: FromRun | None = None
@@ -115,19 +131,26 @@ class Job:
     @property
     def cut(self) -> Cutting:
         """How far blocks see."""
-        return cutting(self.offsets, self.like.voxel_size, self.config)
+        return self.decoder.cut
 
     @property
     def source(self) -> Volume:
-        """The affinities."""
+        """The prediction."""
         from neuropil.io.zarr import open_level
 
-        return self.like if self.predict is None else open_level(self.folder / AFFINITIES)
+        return self.like if self.predict is None else open_level(self.folder / self.predict.place)
 
     @property
     def pieces(self) -> Path:
         """Folder that holds pieces and graph: this job's own, or the other's."""
         return self.graph_of or self.folder
+
+    @property
+    def sides(self) -> list[int]:
+        """Blocks a side of the boxes in which contacts are merged, smallest first; none: one process merges them."""
+        if not contracts(self.decoder):
+            return []
+        return [2**level for level in range((max(self.grid()) - 1).bit_length())]
 
     def grid(self) -> Int3:
         """Blocks along z, y, x."""
@@ -155,7 +178,8 @@ class Job:
         count = math.prod(self.grid())
         first = [] if self.predict is None else [("predict", count)]
         if self.graph_of is None:
-            first += [("fragments", count), ("faces", count), ("graph", 1)]
+            boxed = [(f"{CONTRACT}{side}", math.prod(-(-n // side) for n in self.grid())) for side in self.sides]
+            first += [("fragments", count), ("faces", count), ("numbers", 1), *boxed, ("graph", 1)]
         coarser = [(level.name, level.tasks) for level in self.levels()[1:]]
         cells, last = len(self.cells()), []
         for kind in kinds(self.objects):
@@ -185,6 +209,11 @@ def folder_of(out: str | os.PathLike[str]) -> Path:
     """The folder of work beside an output (or itself, if that is what was given)."""
     path = Path(out)
     return path if path.suffix == ".blocks" else path.with_suffix(".blocks")
+
+
+def predicted_name(kind: str) -> str:
+    """What a prediction of a kind is called in the folder of work."""
+    return f"{kind}.zarr"
 
 
 def _place(name: str) -> str:

@@ -23,9 +23,10 @@ from neuropil.errors import ConfigError, IncompleteError, VolumeError
 from neuropil.infer.ledger import Ledger, read_plan, write_whole
 from neuropil.infer.locks import claimed, guarded, living
 from neuropil.infer.workers import Runner, Serial, open_runner
+from neuropil.jobs.contract import merged_where
 from neuropil.jobs.costs import Timings, cost_lines, costs, timings
 from neuropil.jobs.forecast import Forecast, forecast, require_disk, with_objects
-from neuropil.jobs.job import AFFINITIES, PIECES, Job, folder_of
+from neuropil.jobs.job import PIECES, Job, folder_of
 from neuropil.jobs.labels import PRECOMPUTED, create_labels, finish_labels
 from neuropil.jobs.objects import create_objects
 from neuropil.jobs.tasks import perform
@@ -86,7 +87,7 @@ def run_job(
                 with guarded(locks):
                     expected = _begun(job, plan, overwrite=overwrite)
                 if expected is not None:
-                    _say(f"forecast: {expected}")
+                    _say(f"forecast: {expected}{merged_where(job)}")
                 for stage in job.stages():
                     _run_stage(job, stage, runner, shard, config, expected)
         finally:
@@ -116,11 +117,15 @@ def _require_same(job: Job, plan: Mapping[str, Any], *, overwrite: bool) -> bool
         raise ConfigError(
             f"'{job.folder}' was begun with {_difference(known['what'], plan)}",
             "the same source and settings",
-            "run it as it was begun; begin again with --overwrite; or cut its graph at another threshold: "
-            f"neuropil segment --from-graph {job.out} --threshold T --out NEW.zarr",
+            "run it as it was begun; begin again with --overwrite; or cut its graph again: neuropil segment "
+            f"--from-graph {job.out} {_another_cut(known['what'])} --out NEW.zarr",
         )
     require_replaceable(job.out, overwrite=overwrite)
     return False
+
+
+def _another_cut(what: Mapping[str, Any]) -> str:
+    return "--threshold T" if "segment" in what else "--set instances.min_size_um3=V"
 
 
 def _begun(job: Job, plan: Mapping[str, Any], *, overwrite: bool) -> Forecast | None:
@@ -151,8 +156,8 @@ def _create(job: Job) -> None:
 
     shape = job.volume.shape
     if job.predict is not None:
-        kept = {"offsets": [list(o) for o in job.offsets], "segment": job.config.model_dump(mode="json")}
-        create(AFFINITIES, (len(job.predict.steps), *shape), np.uint8, "affinities", kept)
+        given = job.predict
+        create(given.place, (len(given.steps), *shape), np.uint8, given.kind, given.attrs)
     if job.graph_of is None:
         create(PIECES, shape, np.uint32, "labels", {"note": "pieces of fragments, numbered block by block"})
     labels = job.folder / job.labels
@@ -262,7 +267,7 @@ def _close(job: Job, attrs: dict[str, Any]) -> None:
         if labels.exists():
             spent = timings(job.ledger, job.stages())
             finish_labels(labels, {**attrs, "timings": spent, **costs(spent), **_counts(job)})
-            for name in (AFFINITIES, PIECES):
+            for name in ([] if job.predict is None else [job.predict.place]) + [PIECES]:
                 if (job.folder / name).exists():
                     finish(job.folder / name)
             with file_errors(str(job.out), "writing"):

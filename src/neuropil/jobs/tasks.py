@@ -1,10 +1,13 @@
 """The tasks of a segmentation in blocks: each a pure function of the job and a number, which writes whole files.
 
-predict     affinities of a block, from the tiles of the whole volume that touch it
-fragments   pieces of a block, their contacts, and its faces
+predict     what a run says of a block, from the tiles of the whole volume that touch it
+fragments   pieces of a block, what the decoder knows of them, and its faces
 faces       which of a block's pieces are pieces of earlier blocks
-graph       fragments of the whole; their contacts; the merge tree
-objects     the tree cut at the threshold: object of every piece
+numbers     which fragment of the whole every piece is part of
+contract_1, contract_2, contract_4, ..
+            contacts summed and merged in boxes of so many blocks a side (see `neuropil.jobs.contract`)
+graph       what the decoder decides objects from: of neurons, contacts and the merge tree
+objects     what the decoder decides: object of every piece
 labels      objects of the voxels of a block
 s1, s2, ..  coarser levels of the labels
 
@@ -22,35 +25,30 @@ import io
 import itertools
 import math
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from neuropil.errors import VolumeError
 from neuropil.geometry import Block
 from neuropil.infer.ledger import write_whole
-from neuropil.jobs.cells import as_bytes, owners, read_table, share
-from neuropil.jobs.job import AFFINITIES, PIECES, FromRun, Job
+from neuropil.jobs.cells import as_bytes, opened, owners, read_table, share
+from neuropil.jobs.contract import contract_box, file_of, objects_of, whole_graph
+from neuropil.jobs.job import CONTRACT, PIECES, FromRun, Job
 from neuropil.jobs.labels import files, fill, open_labels
 from neuropil.jobs.objects import Kind, cell_table, kinds, write_owned
 from neuropil.lazy import Window
 from neuropil.outputs import peak_memory
-from neuropil.post.blocks import Slabs, block_part, margin_boxes, read_box, rim_boxes
-from neuropil.post.filters import join_small
-from neuropil.post.graph import RegionGraph
-from neuropil.post.merging import MergeTree, Rule, merge_tree
-from neuropil.post.stitch import added_up, fragment_numbers, renumbered, shared_pieces, with_far
+from neuropil.post.blocks import Slabs, margin_boxes, read_box, rim_boxes
+from neuropil.post.contraction import box_levels
+from neuropil.post.decoders import Tables
+from neuropil.post.stitch import fragment_numbers, shared_pieces
 from neuropil.volume import Volume
 
 #: Names of what a task made, and facts for its record.
 Made = tuple[list[str], dict[str, Any]]
-_GRAPH = ("edges", "sums", "counts", "sizes", "starts", "bins", "tallies")
-_TREE = ("pairs", "scores", "levels")
 _SIZES = "objects/sizes.npy"
 
 
@@ -77,6 +75,8 @@ def perform(job: Job, task: tuple[str, int]) -> dict[str, Any]:
 def _done(job: Job, number: int, stage: str) -> Made:
     if stage in _STAGES:
         return _STAGES[stage](job, number)
+    if stage.startswith(CONTRACT):
+        return _contract(job, number, int(stage.removeprefix(CONTRACT)))
     for kind in kinds(job.objects):
         if stage == f"{kind.stem}_parts":
             return _parts(job, number, kind)
@@ -93,7 +93,7 @@ def _predict(job: Job, number: int) -> Made:
     assert job.predict is not None
     predictor, plan, prepared = _network(job.predict, job.threads)
     block = job.numbered_block(number)
-    affinities = predict_box(
+    stored = predict_box(
         predictor,
         job.predict.image,
         plan,
@@ -102,7 +102,7 @@ def _predict(job: Job, number: int) -> Made:
         normalise=prepared.normaliser,
         batch=prepared.settings.batch,
     )
-    return _written(job, AFFINITIES, block, affinities)
+    return _written(job, job.predict.place, block, stored)
 
 
 @functools.lru_cache(maxsize=1)
@@ -126,20 +126,19 @@ def _fragments(job: Job, number: int) -> Made:
     source, read = job.source, read_box(cut, block.write, job.volume)
     whole = [slice(0, n) for n in source.shape[1:]]
     # channel by channel: long edges that no one uses are not even read
-    aff_CZYX = np.concatenate(
+    stored_CZYX = np.concatenate(
         [_like(source, Window(source.array, (slice(c, c + 1), *whole))).read(read) for c in cut.channels]
     )
-    part = block_part(aff_CZYX, cut, job.config, write=block.write, volume=job.volume)
-    names, facts = _written(job, PIECES, block, part.labels_ZYX.astype(np.uint32))
-    contacts = {f"near_{k}": getattr(part.near, k) for k in _GRAPH} | {f"far_{k}": getattr(part.far, k) for k in _GRAPH}
-    names.append(_saved(job, f"parts/{number}.npz", {"first": part.first, **contacts}))
-    slabs = {f"margin_{i}": a for i, a in enumerate(part.margins)} | {f"rim_{i}": a for i, a in enumerate(part.rims)}
+    found, known = job.decoder.part(stored_CZYX, write=block.write, volume=job.volume)
+    names, facts = _written(job, PIECES, block, found.labels_ZYX.astype(np.uint32))
+    names.append(_saved(job, f"parts/{number}.npz", {"first": found.first, **known}))
+    slabs = {f"margin_{i}": a for i, a in enumerate(found.margins)} | {f"rim_{i}": a for i, a in enumerate(found.rims)}
     names.append(_saved(job, f"faces/{number}.npz", slabs, packed=True))
-    return names, {**facts, "pieces": len(part.first)}
+    return names, {**facts, "pieces": len(found.first)}
 
 
 def _like(source: Volume, array: Any) -> Volume:
-    return Volume(array, source.voxel_size, source.offset, "czyx", "affinities", name=source.name)
+    return Volume(array, source.voxel_size, source.offset, "czyx", source.kind, name=source.name)
 
 
 def _faces(job: Job, number: int) -> Made:
@@ -155,7 +154,7 @@ def _faces(job: Job, number: int) -> Made:
 
 
 def _slabs(job: Job, number: int, side: str) -> Slabs:
-    with _loaded(job.folder / f"faces/{number}.npz") as file:
+    with opened(job.folder / f"faces/{number}.npz") as file:
         return file[f"{side}_0"], file[f"{side}_1"], file[f"{side}_2"]
 
 
@@ -168,52 +167,55 @@ def _earlier_neighbours(job: Job, block: Block) -> Iterator[tuple[int, int, int]
     return (index for index in itertools.product(z, y, x) if index < block.index)
 
 
-def _graph(job: Job, number: int) -> Made:
+def _numbers(job: Job, number: int) -> Made:
     count = math.prod(job.grid())
-    parts = [job.folder / f"parts/{n}.npz" for n in range(count)]
-    first = [_array(path, "first") for path in parts]
+    first = [_array(job.folder / f"parts/{n}.npz", "first") for n in range(count)]
     base = np.concatenate([[0], np.cumsum([len(f) for f in first])]).astype(np.int64)
     pairs = [np.zeros((0, 2), np.int64)]
     for n in range(count):
-        with _loaded(job.folder / f"pairs/{n}.npz") as file:
+        with opened(job.folder / f"pairs/{n}.npz") as file:
             pairs += [file[other] + (base[n], base[int(other)]) for other in file.files]
     numbers = fragment_numbers(np.concatenate(first), np.concatenate(pairs))
-    sizes = np.zeros(int(numbers.max(initial=0)) + 1, np.int64)
-    tables = [_table(numbers, base, n) for n in range(count)]
-    for path, table in zip(parts, tables, strict=True):
-        np.add.at(sizes, table, _array(path, "near_sizes"))
-    near, far = (
-        added_up(renumbered(_stored_graph(path, side), t) for path, t in zip(parts, tables, strict=True))
-        for side in ("near_", "far_")
-    )
-    graph = replace(with_far(near, far), sizes=sizes)
-    config = job.config
-    tree = merge_tree(graph, Rule(config.score, config.quantile, config.contact))
-    stored = {k: getattr(graph, k) for k in _GRAPH} | {f"tree_{k}": getattr(tree, k) for k in _TREE}
-    names = [_saved(job, "graph/graph.npz", stored)]
-    names += [_saved(job, f"graph/{name}.npz", {name: array}) for name, array in (("numbers", numbers), ("base", base))]
-    return names, {"voxels": job.volume.size, "fragments": graph.nodes, "contacts": len(graph.edges)}
+    places = np.indices(job.grid(), np.int32).reshape(3, -1).T
+    levels = box_levels(numbers, places.repeat(np.diff(base), axis=0))
+    # one small file a block: a worker reads what it needs of a table that may be larger than its memory
+    names = [_saved(job, "numbers/count.npz", {"count": numbers.max(initial=0)})]
+    for n in range(count):
+        own = np.concatenate([[0], numbers[base[n] + 1 : base[n + 1] + 1]])
+        names.append(_saved(job, f"numbers/{n}.npz", {"numbers": own, "levels": levels[own]}))
+    return names, {"voxels": job.volume.size, "pieces": int(base[-1]), "fragments": int(numbers.max(initial=0))}
+
+
+def _contract(job: Job, number: int, side: int) -> Made:
+    table, facts = contract_box(job, number, side)
+    return [_saved(job, file_of(side, number), table)], facts
+
+
+def _graph(job: Job, number: int) -> Made:
+    def known() -> Iterator[tuple[Tables, npt.NDArray[np.int64]]]:
+        for n in range(math.prod(job.grid())):
+            with opened(job.folder / f"parts/{n}.npz") as file:
+                yield file, _array(job.folder / f"numbers/{n}.npz", "numbers")
+
+    fragments = int(_array(job.folder / "numbers/count.npz", "count"))
+    if job.sides:
+        graph, facts = whole_graph(job, known, fragments)
+    else:
+        graph = job.decoder.graph(known, fragments)
+        facts = {"contacts": len(graph["edges"]), "left": len(graph["edges"])}
+    return [_saved(job, "graph/graph.npz", graph)], {"voxels": job.volume.size, "fragments": fragments, **facts}
 
 
 def _objects(job: Job, number: int) -> Made:
-    graph = _stored_graph(job.pieces / "graph/graph.npz", "")
-    with _loaded(job.pieces / "graph/graph.npz") as file:
-        tree = MergeTree(file["tree_pairs"], file["tree_scores"], file["tree_levels"], graph.nodes)
-    assert job.config.threshold is not None
-    objects = join_small(tree.cut(job.config.threshold), graph, job.config.min_size)
+    with opened(job.pieces / "graph/graph.npz") as graph:
+        objects, voxels = objects_of(job, graph), graph["sizes"]
     sizes = np.zeros(int(objects.max(initial=0)) + 1, np.int64)
-    np.add.at(sizes, objects, graph.sizes)
+    np.add.at(sizes, objects, voxels)
     names = [_sizes_saved(job, sizes)]
-    numbers, base = _array(job.pieces / "graph/numbers.npz", "numbers"), _array(job.pieces / "graph/base.npz", "base")
-    # one small file a block: a worker reads what it needs of a table that may be larger than its memory
-    for n in range(len(base) - 1):
-        names.append(_saved(job, f"objects/{n}.npz", {"objects": objects[_table(numbers, base, n)]}))
+    for n in range(math.prod(job.grid())):
+        own = _array(job.pieces / f"numbers/{n}.npz", "numbers")
+        names.append(_saved(job, f"objects/{n}.npz", {"objects": objects[own]}))
     return names, {"voxels": job.volume.size, "objects": int(objects.max(initial=0))}
-
-
-def _table(numbers: npt.NDArray[np.int64], base: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
-    """The entries of one block's pieces, 0 first."""
-    return np.concatenate([[0], numbers[base[n] + 1 : base[n + 1] + 1]])
 
 
 def _sizes_saved(job: Job, sizes: npt.NDArray[np.int64]) -> str:
@@ -295,28 +297,17 @@ def _saved(job: Job, name: str, arrays: Mapping[str, npt.NDArray[Any]], *, packe
     return name
 
 
-def _loaded(path: Path) -> Any:
-    try:
-        return np.load(path)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise VolumeError(f"'{path}' cannot be read ({error})", "what an earlier task made", "run it again") from error
-
-
 def _array(path: Path, name: str) -> npt.NDArray[Any]:
-    with _loaded(path) as file:
+    with opened(path) as file:
         array: npt.NDArray[Any] = file[name]
         return array
-
-
-def _stored_graph(path: Path, prefix: str) -> RegionGraph:
-    with _loaded(path) as file:
-        return RegionGraph(*(file[f"{prefix}{k}"] for k in _GRAPH))
 
 
 _STAGES: dict[str, Callable[[Job, int], Made]] = {
     "predict": _predict,
     "fragments": _fragments,
     "faces": _faces,
+    "numbers": _numbers,
     "graph": _graph,
     "objects": _objects,
     "labels": _labels,

@@ -6,12 +6,31 @@ from collections import deque
 from collections.abc import Iterator
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neuropil.geometry import Int3
 
 
-class StandardisedConv(nn.Conv3d):
+class Conv(nn.Conv3d):
+    """A convolution whose gradient is right on processors too.
+
+    With torch 2.13 on a processor with bf16 arithmetic, the weight gradient of a kernel three deep over an input two
+    deep holds whatever lay in memory (LOG.md, 2026-11-25). Zeros put around by hand are what its own padding means.
+    """
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        # only where gradients are asked for: exported networks see no branch on the extent
+        if self.training and input.device.type == "cpu" and self.kernel_size[0] == 3 and input.shape[2] == 2:
+            padded = F.pad(input, (0, 0, 0, 0, 1, 1))
+            beside = (0, self.kernel_size[1] // 2, self.kernel_size[2] // 2)
+            out: Tensor = F.conv3d(padded, weight, bias, self.stride, beside, self.dilation, self.groups)
+        else:
+            out = super()._conv_forward(input, weight, bias)
+        return out
+
+
+class StandardisedConv(Conv):
     """A convolution whose kernels have mean 0 and variance 2 / fan-in, times a learned gain for each output.
 
     What keeps networks without normalisation layers trainable (Qiao et al. 2019, arXiv 1903.10520; Brock et al. 2021,
@@ -39,7 +58,7 @@ def conv(inputs: int, outputs: int, kernel: Int3, kind: str = "plain", *, bias: 
     if kind == "standardised":
         layer: nn.Conv3d = StandardisedConv(inputs, outputs, kernel, padding=padding)
     else:
-        layer = nn.Conv3d(inputs, outputs, kernel, padding=padding, bias=bias or kind == "none")
+        layer = Conv(inputs, outputs, kernel, padding=padding, bias=bias or kind == "none")
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)

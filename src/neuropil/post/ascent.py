@@ -193,7 +193,7 @@ def root_of(parent, v):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _join(parent, a, b):  # type: ignore[no-untyped-def]
+def join(parent, a, b):  # type: ignore[no-untyped-def]
     a, b = root_of(parent, a), root_of(parent, b)
     if a < b:
         parent[b] = a
@@ -244,11 +244,11 @@ def join_links(code, core, edges, rule, out):  # type: ignore[no-untyped-def]
                         and edges[0, z, y, x] >= level
                         and code[z - 1, y, x] != NONE
                     ):
-                        _join(parent, v, v - Y * X)
+                        join(parent, v, v - Y * X)
                     if y > 0 and core[z, y - 1, x] and edges[1, z, y, x] >= level and code[z, y - 1, x] != NONE:
-                        _join(parent, v, v - X)
+                        join(parent, v, v - X)
                     if x > 0 and core[z, y, x - 1] and edges[2, z, y, x] >= level and code[z, y, x - 1] != NONE:
-                        _join(parent, v, v - 1)
+                        join(parent, v, v - 1)
                 v += 1
     return numbered(parent, codes, out.ravel())
 

@@ -29,8 +29,8 @@ Slabs: TypeAlias = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArr
 
 
 @dataclass(frozen=True)
-class BlockPart:
-    """What one block knows.
+class Pieces:
+    """What one block knows of what its voxels belong to.
 
     Parameters
     ----------
@@ -38,8 +38,6 @@ class BlockPart:
         int32 pieces 1 .. n of the voxels that the block writes (some pieces lie in the margin only); 0 = background.
     first
         (n,) int64: flat index in the volume of the first voxel of every piece.
-    near, far
-        Contacts by nearest edges (with the sizes of the pieces inside the block), and by longer ones.
     margins
         Pieces of the voxels around the block that earlier blocks write: below z, below y, below x; see `margin_boxes`.
     rims
@@ -48,10 +46,25 @@ class BlockPart:
 
     labels_ZYX: npt.NDArray[np.int32]
     first: npt.NDArray[np.int64]
-    near: RegionGraph
-    far: RegionGraph
     margins: Slabs
     rims: Slabs
+
+
+@dataclass(frozen=True)
+class BlockPart:
+    """Pieces of fragments, and their contacts.
+
+    Parameters
+    ----------
+    pieces
+        See `Pieces`.
+    near, far
+        Contacts by nearest edges (with the sizes of the pieces inside the block), and by longer ones.
+    """
+
+    pieces: Pieces
+    near: RegionGraph
+    far: RegionGraph
 
 
 @dataclass(frozen=True)
@@ -126,23 +139,39 @@ def block_part(
     rule = join_rule(volume.voxel_size, config.fragments)
     _close(found.code_ZYX)
     n = ascent.join_links(found.code_ZYX, found.core_ZYX, np.ascontiguousarray(edges[:, z, y, x]), rule, pieces)
-    boxes = (write, *margin_boxes(cut, write, volume))
-    n = _drop_unshared(pieces, [pieces[box.slices(wide.start)] for box in boxes], n)
-    first = np.empty(n, np.int64)
-    _first_places(pieces, np.subtract(wide.start, volume.start), np.array(volume.shape), first)
-    own, *margins = (np.ascontiguousarray(pieces[box.slices(wide.start)]) for box in boxes)
-    rims = (np.ascontiguousarray(pieces[box.slices(wide.start)]) for box in rim_boxes(cut, write))
-    sizes = np.bincount(own.ravel(), minlength=n + 1).astype(np.int64)
+    own = shared(pieces, int(n), cut, write=write, volume=volume)
+    sizes = sizes_of(own)
     near, far = _channels(pieces, aff[:, z, y, x], cut, write, volume)
     histograms = config.score == "quantile"
     return BlockPart(
         own,
-        first,
         contacts(near, [], sizes, histograms=histograms),
         contacts(far, [], np.zeros(0, np.int64), histograms=histograms),
-        tuple(margins),  # type: ignore[arg-type]
-        tuple(rims),  # type: ignore[arg-type]
     )
+
+
+def shared(pieces_ZYX: npt.NDArray[np.int32], n: int, cut: Cutting, *, write: Box, volume: Box) -> Pieces:
+    """What a block tells others of its pieces.
+
+    Parameters
+    ----------
+    pieces_ZYX
+        1 .. n in order of first voxel, of the voxels of the block and its margin on all sides. Those that lie beyond
+        what earlier blocks and this one write become background, and the others are renumbered, **in place**.
+    """
+    wide = write.grown(cut.margin).intersected(volume)
+    boxes = (write, *margin_boxes(cut, write, volume))
+    n = _drop_unshared(pieces_ZYX, [pieces_ZYX[box.slices(wide.start)] for box in boxes], n)
+    first = np.empty(n, np.int64)
+    _first_places(pieces_ZYX, np.subtract(wide.start, volume.start), np.array(volume.shape), first)
+    own, *margins = (np.ascontiguousarray(pieces_ZYX[box.slices(wide.start)]) for box in boxes)
+    rims = (np.ascontiguousarray(pieces_ZYX[box.slices(wide.start)]) for box in rim_boxes(cut, write))
+    return Pieces(own, first, tuple(margins), tuple(rims))  # type: ignore[arg-type]
+
+
+def sizes_of(pieces: Pieces) -> npt.NDArray[np.int64]:
+    """(n + 1,) voxels of every piece inside the block; entry 0 is background."""
+    return np.bincount(pieces.labels_ZYX.ravel(), minlength=len(pieces.first) + 1).astype(np.int64)
 
 
 def read_box(cut: Cutting, write: Box, volume: Box) -> Box:

@@ -104,7 +104,9 @@ def landscape(voxel_size: Float3, *, radius_nm: float, sigma_nm: float, levels: 
         worst=round(16 * worst),
         weights=(0 if sectionwise else z, y, x),
         cap=round(SQUARE * (radius_nm / finest) ** 2),
-        taps=tuple(_gaussian(0.0 if sectionwise and axis == 0 else sigma_nm / v) for axis, v in enumerate(voxel_size)),
+        taps=tuple(
+            gaussian_taps(0.0 if sectionwise and axis == 0 else sigma_nm / v) for axis, v in enumerate(voxel_size)
+        ),
         slope=slope_nm / finest * UNIT / CUT,
     )
 
@@ -178,8 +180,8 @@ def distances_nm(
     return inner * np.float32(finest_nm / UNIT), cut / np.float32(CUT)
 
 
-def _gaussian(sigma: float) -> npt.NDArray[np.float32]:
-    """Integer weights of a Gaussian cut at 3 sigma; their sum is `TAPS`, so a plateau stays where it is."""
+def gaussian_taps(sigma: float) -> npt.NDArray[np.float32]:
+    """Integer weights of a Gaussian cut at 3 sigma (voxels); their sum is `TAPS`, so a plateau stays where it is."""
     radius = math.ceil(3 * sigma - 1e-6)
     steps = np.arange(-radius, radius + 1)
     weights = np.exp(-0.5 * (steps / max(sigma, 1e-6)) ** 2)

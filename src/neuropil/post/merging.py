@@ -44,7 +44,7 @@ class MergeTree:
     Parameters
     ----------
     pairs
-        (M, 2) int64: a fragment of either region.
+        (M, 2) int64: a fragment of either region, those that make the contact's age.
     scores
         (M,) score 0..1 of the contact at its merge.
     levels
@@ -103,13 +103,14 @@ def merge_tree(graph: RegionGraph, rule: Rule) -> MergeTree:
     else:
         unused = np.zeros(1, np.int64)
         runs = (unused, unused, np.zeros(1, np.uint8), unused)
-    pairs, scores = _agglomerated(
+    merged, scores, _ = agglomerated(
         graph.edges.astype(np.int32),
         (graph.sums.astype(np.float64), graph.counts.astype(np.float64)),
         runs,
         (graph.nodes, rule.quantile if quantile else -1.0, rule.contact),
+        (np.zeros(graph.nodes + 1, np.bool_), np.inf),
     )
-    return MergeTree(pairs, scores, np.minimum.accumulate(scores), graph.nodes)
+    return MergeTree(graph.edges[merged], scores, np.minimum.accumulate(scores), graph.nodes)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -282,10 +283,30 @@ def _moved(half, big, contacts, table, lists):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _agglomerated(ends, stats, runs, rule):  # type: ignore[no-untyped-def]
-    """Merge until no contact is left; returns the pairs of fragments and the scores of the merges."""
+def _surfaces(ends, counts, barred):  # type: ignore[no-untyped-def]
+    """Voxel edges of every region; those that have too many are barred."""
+    blocked, limit = barred
+    surface = np.zeros(blocked.size, np.float64)
+    for e in range(ends.shape[0]):
+        surface[ends[e, 0]] += counts[e]
+        surface[ends[e, 1]] += counts[e]
+    for v in range(surface.size):
+        blocked[v] |= surface[v] > limit
+    return surface
+
+
+@numba.njit(cache=True, nogil=True)
+def agglomerated(ends, stats, runs, rule, barred):  # type: ignore[no-untyped-def]
+    """Merge until no contact is left that may be; returns the contacts that merged, their scores, and who is left.
+
+    Contacts are numbered by age. `barred` holds a flag for each region that may not merge, and the number of voxel
+    edges beyond which none may. A region whose best contact is with one that may not is barred too: what it would do
+    next depends on what is not known here. Ends and stats of the contacts that are left stand in their arrays.
+    """
     E, nodes = ends.shape[0], rule[0]
     sums, counts = stats
+    blocked, limit = barred
+    surface = _surfaces(ends, counts, barred)
     alive, current = np.ones(E, np.bool_), np.empty(E, np.float64)
     slots = 1 << int(np.ceil(np.log2(4 * E + 4)))
     keys, values, used = _rehashed(np.empty(slots, np.int64), ends, alive)
@@ -296,17 +317,22 @@ def _agglomerated(ends, stats, runs, rule):  # type: ignore[no-untyped-def]
     for e in range(E):
         current[e] = _score(e, stats, runs, rule)
         size = _push(heap, size, current[e], e)
-    pairs, scores, merges = np.empty((nodes, 2), np.int64), np.empty(nodes, np.float64), 0
+    merged, scores, merges = np.empty(nodes, np.int64), np.empty(nodes, np.float64), 0
     while size > 0:
         score, e = heap[0][0], heap[1][0]
         size = _drop_first(heap, size)
         if not alive[e] or current[e] != score:
             continue  # an entry from before the contact grew
         a, b = ends[e, 0], ends[e, 1]
+        if blocked[a] or blocked[b]:
+            blocked[a] = blocked[b] = True
+            continue
         big, small = (a, b) if degree[a] >= degree[b] else (b, a)
-        pairs[merges, 0], pairs[merges, 1], scores[merges] = a, b, score
+        merged[merges], scores[merges] = e, score
         merges += 1
         alive[e] = False
+        surface[big] += surface[small] - 2 * counts[e]
+        blocked[big] = surface[big] > limit
         half = head[small]
         while half >= 0:
             following = after[half]
@@ -327,4 +353,4 @@ def _agglomerated(ends, stats, runs, rule):  # type: ignore[no-untyped-def]
             half = following
         if 10 * used > 7 * keys.size:
             keys, values, used = _rehashed(keys, ends, alive)
-    return pairs[:merges].copy(), scores[:merges].copy()
+    return merged[:merges].copy(), scores[:merges].copy(), alive

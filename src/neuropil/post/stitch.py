@@ -100,17 +100,19 @@ def added_up(graphs: Iterable[RegionGraph]) -> RegionGraph:
 
 def with_far(near: RegionGraph, far: RegionGraph) -> RegionGraph:
     """Contacts with what long edges add to them; long edges make no contact of their own."""
-    mine, theirs = _keys(near), _keys(far)
+    mine, theirs = pair_keys(near), pair_keys(far)
     at = np.minimum(np.searchsorted(mine, theirs), max(0, len(mine) - 1))
     known = mine[at] == theirs if len(mine) else np.zeros(len(theirs), np.bool_)
-    return replace(_sum_of([near, _chosen(far, known)]), sizes=near.sizes)
+    return replace(_sum_of([near, chosen(far, known)]), sizes=near.sizes)
 
 
-def _keys(graph: RegionGraph) -> npt.NDArray[np.int64]:
+def pair_keys(graph: RegionGraph) -> npt.NDArray[np.int64]:
+    """Each contact's fragments as one number, ``u << 32 | v``: in order of the fragments."""
     return (graph.edges[:, 0] << 32) | graph.edges[:, 1]
 
 
-def _chosen(graph: RegionGraph, wanted: npt.NDArray[np.bool_]) -> RegionGraph:
+def chosen(graph: RegionGraph, wanted: npt.NDArray[np.bool_]) -> RegionGraph:
+    """Some of the contacts, in their order."""
     starts, bins, tallies = graph.starts, graph.bins, graph.tallies
     if graph.has_histograms:
         rows = np.repeat(wanted, np.diff(starts))
@@ -139,13 +141,13 @@ def _sum_of(graphs: Sequence[RegionGraph]) -> RegionGraph:
         np.concatenate([np.zeros(0, np.uint8), *(g.bins for g in graphs)]),
         np.concatenate([none, *(g.tallies for g in graphs)]),
     )
-    return _summed(joint, _keys(joint))
+    return _summed(joint, pair_keys(joint))
 
 
 def _summed(graph: RegionGraph, keys: npt.NDArray[np.int64]) -> RegionGraph:
     """Add up the rows of equal key, and drop those of two equal ends: what touches itself is no contact."""
     keep = (keys >> 32) != (keys & 0xFFFFFFFF)
-    graph, keys = _chosen(graph, keep), keys[keep]
+    graph, keys = chosen(graph, keep), keys[keep]
     order = np.argsort(keys, kind="stable")
     unique, begin = np.unique(keys[order], return_index=True)
     if not len(unique):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from neuropil.config.pretrain import AgentsConfig
 from neuropil.geometry import Int3
+from neuropil.models.layers import Conv
 from neuropil.pretrain.masking import finite, gumbel_order, uniform_like
 
 #: Mean, standard deviation and edge density of a patch.
@@ -53,7 +54,7 @@ class Talk(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.hear = nn.Conv3d(width, width, 3, padding=1, groups=width)
+        self.hear = Conv(width, width, 3, padding=1, groups=width)
         self.norm = nn.LayerNorm(width)
         self.think = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 

@@ -17,9 +17,8 @@ from neuropil.decoding import Prediction, prediction
 from neuropil.geometry import Box
 from neuropil.infer.predict import TilePredictor, volume_plan
 from neuropil.infer.tiles import TilePlan
-from neuropil.jobs.begin import in_blocks
+from neuropil.jobs.begin import decoder_of, in_blocks
 from neuropil.jobs.forecast import CHANNEL_DISK, LABEL_DISK, fitting_block, forecast, whole_bytes
-from neuropil.post.blocks import cutting
 from neuropil.preview.plan import Plan, Stage, require_disk, require_memory
 from neuropil.tasks.base import task_named
 from neuropil.training.checkpoint import Run
@@ -74,7 +73,7 @@ def plan_segmentation(run: Run, image: Volume, words: Sequence[str], out: Path, 
 
 
 _FIXES = (
-    "work in blocks, for neurons: --memory with less than is free",
+    "work in blocks: --memory with less than is free",
     "a part of the volume, such as 'x.h5:raw[0:100]'",
 )
 
@@ -87,14 +86,14 @@ def _predicting(job: Prediction, run: Run, image: Volume) -> tuple[Stage, npt.ND
     """The stage, and one tile as it would be stored."""
     tiles = volume_plan(image, job.settings)
     inside = _middle(tiles, image)
-    x_BCZYX = np.broadcast_to(_filled(job, image, inside, tiles), (job.settings.batch, 1, *tiles.tile))
+    x_BCZYX = np.repeat(_filled(job, image, inside, tiles)[None, None], job.settings.batch, axis=0)
     offsets: Offsets = tuple(channel.step for channel in run.channels)
     predictor = TilePredictor(job.model.eval(), offsets, image.voxel_size, job.settings)
     answer: Any = None
     for number in range(_TILES):
         if number == 1:
             started = time.monotonic()
-        answer = predictor(np.ascontiguousarray(x_BCZYX)).cpu()
+        answer = predictor(x_BCZYX).cpu()
     seconds = (time.monotonic() - started) / (_TILES - 1) / job.settings.batch
     own = tile_bytes(job.config, run.voxel_size, tiles.tile, job.settings.batch)
     memory = PROCESS_BYTES + job.settings.memory_bytes + (own or 0)
@@ -126,9 +125,10 @@ def _shared(stage: Stage, workers: int, *, disk: int) -> Stage:
 
 def _blocks(image: Volume, offsets: Offsets, config: Config, pace: float, *, predicted: int) -> tuple[Stage, str]:
     jobs = config.jobs
-    cut = cutting(offsets, image.voxel_size, config.segment)
-    block = jobs.block or fitting_block(image.box, cut, int(jobs.memory_gb * 2**30 / jobs.workers))
-    need = forecast(image.box, block, cut, predicted)
+    decoder = decoder_of(image, offsets, config)
+    assert decoder is not None  # asked before
+    block = jobs.block or fitting_block(image.box, decoder.cut, int(jobs.memory_gb * 2**30 / jobs.workers))
+    need = forecast(image.box, block, decoder.cut, predicted)
     memory = need.memory_bytes * jobs.workers
     fixes = ["less --memory, for smaller blocks", "fewer --workers", "a smaller --block"]
     require_memory(f"segmenting in blocks with {jobs.workers} workers", memory, available_bytes(), fixes)

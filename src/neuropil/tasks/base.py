@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from neuropil.config import Config
     from neuropil.data.targets import Targets
+    from neuropil.post.decoders import Decoder
 
 
 class Channel(NamedTuple):
@@ -69,6 +70,11 @@ def no_hint(config: Config, voxel_size: Float3) -> Hint | None:
     return None
 
 
+def no_blocks(offsets: Offsets, voxel_size: Float3, config: Config) -> Decoder | None:
+    """Of a task that is decoded as a whole only."""
+    return None
+
+
 @dataclass(frozen=True)
 class Task:
     """One thing that can be learned.
@@ -104,6 +110,9 @@ class Task:
         where the slabs are too small to calibrate on, with a calibration from all labelled voxels. Optional.
     hint
         (settings, voxel size) → what is taught beside, to help with the task; nothing by default.
+    blocks
+        (steps of the channels, voxel size, settings) → the same decoding for volumes that are worked in blocks, or
+        None, as by default, where a voxel's object is decided by the whole volume.
     pooled
         Whether `calibrate` counts over all slabs together: then some may be without objects, as long as one has any.
     """
@@ -121,6 +130,7 @@ class Task:
     headline: tuple[str, ...]
     from_few: Callable[[dict[str, Any], Everything, Float3, Config], dict[str, Any]] | None = None
     hint: Callable[[Config, Float3], Hint | None] = no_hint
+    blocks: Callable[[Offsets, Float3, Config], Decoder | None] = no_blocks
     pooled: bool = False
 
 

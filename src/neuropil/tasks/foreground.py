@@ -12,7 +12,8 @@ from neuropil.affinities import Offsets
 from neuropil.config import Config
 from neuropil.errors import ConfigError
 from neuropil.geometry import Float3
-from neuropil.post.instances import components
+from neuropil.post.decoders import Decoder
+from neuropil.post.instances import Masks, components
 
 #: Thresholds that are tried.
 THRESHOLDS = tuple(round(0.05 * n, 2) for n in range(1, 20))
@@ -39,6 +40,11 @@ def decode(
 ) -> npt.NDArray[np.uint64]:
     """See `neuropil.post.instances.components`."""
     return components(stored_CZYX, voxel_size, config.instances)
+
+
+def blocks(offsets: Offsets, voxel_size: Float3, config: Config) -> Decoder:
+    """The same in blocks."""
+    return Masks(voxel_size, config.instances)
 
 
 def counted(

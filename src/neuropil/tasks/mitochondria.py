@@ -1,4 +1,4 @@
-"""Mitochondria, or any organelle with instance labels: foreground, contour and signed distance, cut by watershed.
+"""Mitochondria, or any organelle with instance labels: foreground, contour and signed distance, grown from seeds.
 
 Thresholds are calibrated one after another on the held-back slabs, whose objects are counted together: a slab holds a
 few objects only, so the score is the mean of F1 at IoU 0.5 and 0.75 and of the foreground's IoU, which moves when the
@@ -21,7 +21,8 @@ from neuropil.geometry import Float3
 from neuropil.metrics.detection import semantic
 from neuropil.metrics.matching import match, overlaps
 from neuropil.metrics.overlap import contingency
-from neuropil.post.instances import instances
+from neuropil.post.decoders import Decoder
+from neuropil.post.instances import Organelles, instances
 from neuropil.tasks.base import Channel, Predicted, Task, masks_of
 from neuropil.tasks.foreground import needs_background
 from neuropil.tasks.neurons import affinity_channels
@@ -72,6 +73,11 @@ def decode(
 ) -> npt.NDArray[np.uint64]:
     """See `neuropil.post.instances.instances`."""
     return instances(stored_CZYX, voxel_size, config.instances)
+
+
+def blocks(offsets: Offsets, voxel_size: Float3, config: Config) -> Decoder:
+    """The same in blocks."""
+    return Organelles(voxel_size, config.instances)
 
 
 def calibrate(slabs: Sequence[Predicted], voxel_size: Float3, config: Config) -> dict[str, Any]:
@@ -129,5 +135,6 @@ TASK = Task(
     check=needs_background,
     calibrate=calibrate,
     decode=decode,
+    blocks=blocks,
     headline=("f1_50", "f1_75", "iou"),
 )

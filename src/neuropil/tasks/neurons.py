@@ -20,6 +20,7 @@ from neuropil.geometry import Float3, Int3
 from neuropil.metrics.overlap import Contingency, contingency
 from neuropil.metrics.partition import scores
 from neuropil.post.agglomerate import hierarchy
+from neuropil.post.decoders import Decoder, Neurons
 from neuropil.registry import SEGMENTERS
 from neuropil.tasks.base import Channel, Everything, Hint, Predicted, Task, labels_of
 from neuropil.tasks.merges import judged, right_or_wrong
@@ -100,6 +101,13 @@ def decode(
         stored_CZYX, offsets, voxel_size, config.segment
     )
     return labels
+
+
+def blocks(offsets: Offsets, voxel_size: Float3, config: Config) -> Decoder | None:
+    """Agglomeration of fragments by ascent; other segmenters and floods decide in a global order."""
+    segment = config.segment
+    local = segment.method == "agglomerate" and segment.fragments.method == "ascent"
+    return Neurons(offsets, voxel_size, segment) if local else None
 
 
 def calibrate(slabs: Sequence[Predicted], voxel_size: Float3, config: Config) -> dict[str, Any]:
@@ -224,4 +232,5 @@ TASK = Task(
     headline=("voi_split", "voi_merge", "voi_sum", "arand"),
     from_few=from_few,
     hint=hint,
+    blocks=blocks,
 )

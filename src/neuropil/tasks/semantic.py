@@ -16,7 +16,7 @@ from neuropil.data.organelles import RARE, ForegroundTargets
 from neuropil.data.targets import known_labels
 from neuropil.geometry import Float3
 from neuropil.tasks.base import Channel, Predicted, Task, masks_of
-from neuropil.tasks.foreground import best_of, counted, decode, needs_background, overlap_at, tried
+from neuropil.tasks.foreground import best_of, blocks, counted, decode, needs_background, overlap_at, tried
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,5 +59,6 @@ TASK = Task(
     check=needs_background,
     calibrate=calibrate,
     decode=decode,
+    blocks=blocks,
     headline=("iou", "dice"),
 )

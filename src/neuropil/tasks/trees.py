@@ -16,7 +16,7 @@ from neuropil.config import Config
 from neuropil.data.tree_labels import TreeVoxels, tree_labels
 from neuropil.geometry import Float3
 from neuropil.tasks.base import Channel, Everything, Predicted, Task
-from neuropil.tasks.foreground import best_of, counted, decode, needs_background, overlap_at, reached, tried
+from neuropil.tasks.foreground import best_of, blocks, counted, decode, needs_background, overlap_at, reached, tried
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,6 +88,7 @@ TASK = Task(
     check=needs_background,
     calibrate=calibrate,
     decode=decode,
+    blocks=blocks,
     headline=("dice", "iou", "centreline_recall"),
     from_few=from_few,
     pooled=True,

@@ -67,7 +67,11 @@ def trace(volume: Volume, config: TraceConfig, soma_nm: Float3 | None = None) ->
         `neuropil.tracing.foreground.neurite_voxels`.
     """
     if volume.axes != "zyx":
-        raise InputError(f"{volume.name}: axes '{volume.axes}'", "one channel, z, y, x", "choose a channel")
+        raise InputError(
+            f"{volume.name}: axes '{volume.axes}'",
+            "one channel, z, y, x",
+            "name it behind the image, as in 'stack.tif[c=0]'",
+        )
     found = survey(volume, config.enhance) if config.source == "image" else None
     voxels = neurite_voxels(volume, config, found)
     corner = np.asarray(volume.box.offset_nm)

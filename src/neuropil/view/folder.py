@@ -83,7 +83,14 @@ def exported(folder: Path) -> dict[str, Any]:
     if mark.get("neuropil_view") != _FORMAT:
         got = f"'{folder}' is a view of format {mark.get('neuropil_view')}"
         raise InputError(got, f"format {_FORMAT}", "use the neuropil version that wrote it, or export it again")
-    return {"state": read_json(folder / STATE, "view"), "host": str(mark["host"]), "port": int(mark["port"])}
+    state = read_json(folder / STATE, "view")
+    try:
+        for layer in state["layers"]:
+            str(layer["name"]), str(layer["source"])
+        return {"state": state, "host": str(mark["host"]), "port": int(mark["port"])}
+    except (KeyError, TypeError, ValueError) as error:
+        got = f"'{folder}' is a view whose {MARK} or {STATE} was changed ({type(error).__name__}: {error})"
+        raise InputError(got, "both as neuropil wrote them", "export it again") from error
 
 
 def _write(layer: Layer, folder: Path, meshes: int) -> None:

@@ -11,17 +11,21 @@ import fastremap
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
-from zmesh import Mesher
 
-from neuropil.geometry import Float3, Int3
+from neuropil.geometry import Int3
+from neuropil.io.meshes import INFO, encoded_mesh, mesh_files
+from neuropil.post.cell import Cell
+from neuropil.post.meshes import joined, surfaces
 from neuropil.view.scales import Scale, scales_of, stored_scales
 from neuropil.volume import IGNORED_IDS, Volume
 
-#: Triangles are thinned to one in so many, as far as a voxel's edge allows.
-_THINNED = 20
+#: Triangles are thinned to one in so many, as far as a voxel's edge allows; objects of fewer voxels would lose their
+#: shape and keep all.
+_THINNED, _SMALL = 20, 200
 #: Most voxels that are read for one that is meshed: reading for meshes should not take minutes.
 _CELL = 8
 _BLOCK: Int3 = (128, 128, 128)
+_ALONE = (False, False, False)
 
 
 class Meshes:
@@ -41,22 +45,29 @@ class Meshes:
     def get(self, path: str) -> bytes | None:
         """The info, a manifest `ID:0`, or the mesh `ID.mesh` (vertices in nm)."""
         if path == "info":
-            return json.dumps({"@type": "neuroglancer_legacy_mesh"}).encode()
+            return json.dumps(INFO).encode()
         if path.endswith(":0") and path[:-2].isdecimal():
-            return json.dumps({"fragments": [f"{path[:-2]}.mesh"]}).encode()
+            return mesh_files(int(path[:-2]), b"").get(path)
         name = path.removesuffix(".mesh")
         return self.mesh(int(name)) if path.endswith(".mesh") and name.isdecimal() else None
 
     def mesh(self, label: int) -> bytes | None:
         """The surface of one object, closed where the volume ends; None if there is no such object."""
-        ids, index_ZYX, places = self._objects()
-        at = int(np.searchsorted(ids, label))
-        if label == 0 or at >= len(ids) or int(ids[at]) != label:
+        if not 0 < label < min(IGNORED_IDS):
             return None
-        place = places[at - 1]
-        body = np.pad(index_ZYX[place] == at, 1).astype(np.uint8)
-        corner = [p.start - 1 + s for p, s in zip(place, self.scale.box.start, strict=True)]
-        return surface(body, corner, self.scale.box.voxel_size)
+        ids, index_ZYX, places = self._objects()
+        at = int(np.searchsorted(ids, np.uint64(label)))
+        if at >= len(ids) or int(ids[at]) != label:
+            return None
+        place, box = places[at - 1], self.scale.box
+        z, y, x = (p.start + s for p, s in zip(place, box.start, strict=True))
+        # all of the object is in this cell: nothing goes on beside it
+        cell = Cell((z, y, x), _ALONE, _ALONE, box.voxel_size)
+        body = (index_ZYX[place] == at).astype(np.uint32)
+        thinned = _THINNED if np.count_nonzero(body) >= _SMALL else 1
+        found = surfaces(body, cell, thinned=thinned, error_nm=max(box.voxel_size))
+        pieces = [(cell.start, piece) for piece in found.values()]
+        return encoded_mesh(*joined(pieces, voxel_size=box.voxel_size, corner_nm=(0, 0, 0))) if pieces else None
 
     def largest(self, count: int) -> list[int]:
         """The ids of the objects of most voxels, largest first."""
@@ -92,22 +103,3 @@ def _whole(scale: Scale) -> npt.NDArray[np.uint64]:
     for block in scale.box.blocks(_BLOCK):
         labels_ZYX[block.write.slices(scale.box.start)] = scale.read(block.write)
     return labels_ZYX
-
-
-def surface(body_ZYX: npt.NDArray[np.uint8], corner: list[int], voxel_size: Float3) -> bytes:
-    """The surface of one object: number of vertices, vertices (x, y, z in nm), triangles.
-
-    Parameters
-    ----------
-    body_ZYX
-        1 inside, with a margin of 0.
-    corner
-        Index of its first voxel, z, y, x.
-    """
-    mesher = Mesher(voxel_size[::-1])
-    mesher.mesh(body_ZYX.T)
-    found = mesher.get(1, reduction_factor=_THINNED, max_error=max(voxel_size), voxel_centered=True)
-    offset_nm = [c * v for c, v in zip(corner[::-1], voxel_size[::-1], strict=True)]
-    vertices = np.ascontiguousarray(found.vertices + np.asarray(offset_nm, np.float32), "<f4")
-    faces = np.ascontiguousarray(found.faces, "<u4")
-    return np.array([len(vertices)], "<u4").tobytes() + vertices.tobytes() + faces.tobytes()

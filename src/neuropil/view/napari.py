@@ -47,7 +47,7 @@ class LazyArray:
         for wanted, extent in zip(asked, self.shape, strict=True):
             if isinstance(wanted, slice):
                 start, stop, step = wanted.indices(extent)
-                low, high = (start, max(start, stop)) if step > 0 else (min(start, stop + 1), start + 1)
+                low, high = (start, max(start, stop)) if step > 0 else (min(start, stop) + 1, start + 1)
                 slices.append(slice(low, high))
                 within.append(slice(None, None, step))
             else:
@@ -159,8 +159,9 @@ def _write(path: str, data: Any, meta: dict[str, Any], kind: str) -> list[str]:
     size = [float(v) for v in meta.get("scale", ())][-3:]
     if np.ndim(data) != 3 or len(size) != 3:
         raise InputError(f"a layer of {np.ndim(data)} axes and scale {size}", "three axes z, y, x, scale in nm")
-    middle = [float(v) for v in meta.get("translate", [s / 2 for s in size])][-3:]
-    offset = [m - s / 2 for m, s in zip(middle, size, strict=True)]
+    middle = [float(v) for v in meta.get("translate", ())][-3:]
+    # a layer that was made in napari and never placed has zeros: half a voxel before the world, on no grid
+    offset = [m - s / 2 for m, s in zip(middle, size, strict=True)] if any(middle) else [0.0] * 3
     volume = Volume(np.asarray(data), size, offset, "zyx", kind, name=str(meta.get("name", kind)))
     save_volume(volume, path)
     return [os.fspath(path)]

@@ -39,6 +39,8 @@ class Files:
 
     def get(self, path: str) -> bytes | None:
         """The content of a file below the folder."""
+        if "\0" in path:
+            return None  # no name of a file
         file = (self.folder / PurePosixPath(path)).resolve()
         return file.read_bytes() if self.folder in file.parents and file.is_file() else None
 

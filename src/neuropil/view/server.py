@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import importlib
 import json
 import threading
@@ -34,6 +35,7 @@ class Viewing:
     url: str
     layers: tuple[str, ...]
     viewer: Any = field(repr=False)
+    server: Any = field(repr=False)
 
     def wait(self) -> None:
         """Serve until Ctrl-C."""
@@ -43,11 +45,14 @@ class Viewing:
             self.close()
 
     def close(self) -> None:
-        """Stop serving."""
-        neuroglancer().server.stop()
+        """Stop serving; a view that was opened later goes on."""
+        if neuroglancer().server.global_server is self.server:
+            neuroglancer().server.stop()
 
     def _repr_html_(self) -> str:
-        return f'<a href="{self.url}" target="_blank">{self.url}</a>: {", ".join(self.layers)}'
+        # an exported view comes from somebody else, and so do the names of its layers
+        url, layers = html.escape(self.url), html.escape(", ".join(self.layers))
+        return f'<a href="{url}" target="_blank">{url}</a>: {layers}'
 
 
 def neuroglancer() -> Any:
@@ -82,7 +87,7 @@ def serve(layers: Sequence[Layer], *, title: str, host: str, port: int) -> Viewi
     state = json.dumps(state_of(layers, f"{base}/{DATA}", title)).encode()
     served: dict[str, Served] = {layer.folder: layer.served for layer in layers}
     _hand_out(served, state, everyone=False)
-    return Viewing(link_of(base, viewer.token), tuple(layer.name for layer in layers), viewer)
+    return _viewing(link_of(base, viewer.token), [layer.name for layer in layers], viewer)
 
 
 def serve_folder(folder: Path, state: dict[str, Any], *, host: str, port: int) -> Viewing:
@@ -95,7 +100,11 @@ def serve_folder(folder: Path, state: dict[str, Any], *, host: str, port: int) -
     """
     viewer, base = _started(host, port, token=TOKEN)
     _hand_out({"": Files(folder)}, json.dumps(at(state, f"{base}/{DATA}")).encode(), everyone=True)
-    return Viewing(link_of(base, TOKEN), tuple(layer["name"] for layer in state["layers"]), viewer)
+    return _viewing(link_of(base, TOKEN), [layer["name"] for layer in state["layers"]], viewer)
+
+
+def _viewing(url: str, layers: Sequence[str], viewer: Any) -> Viewing:
+    return Viewing(url, tuple(layers), viewer, neuroglancer().server.global_server)
 
 
 def _started(host: str, port: int, *, token: str | None) -> tuple[Any, str]:

@@ -190,7 +190,7 @@ def page(card: dict[str, Any], use: Iterable[str]) -> str:
     lines.append(f"- **Licence of the weights** {card['licence'] or 'not stated; that of the data permitting'}")
     lines += [f"- **By** {', '.join(card['authors'])}"] if card["authors"] else []
     lines += [f"- **Cite** {card['cite']}"] if card["cite"] else []
-    lines += ["", "## Validation", "", *_score_lines(card["scores"]), "", "## Use", "", "```", *use, "```", ""]
+    lines += ["", "## Validation", "", *_score_lines(card), "", "## Use", "", "```", *use, "```", ""]
     return "\n".join(lines)
 
 
@@ -205,6 +205,8 @@ def _lines(card: dict[str, Any]) -> list[tuple[str, str]]:
     speed, cost = card["speed"], card["cost"]
     made_of = card["network"] + (f" on {card['encoder']}" if card["encoder"] else "")
     found = [("Network", f"{made_of}, {card['parameters']:,} parameters")]
+    if weights := card.get("weights"):
+        found.append(("Weights", f"stored as {weights['stored_as']}, {weights['bytes'] / 1e6:.1f} MB"))
     if card["offsets"]:
         found.append(("Affinities", f"{card['offsets']} (v and v + step are one object; voxels z, y, x)"))
     elif card["channels"]:
@@ -221,11 +223,14 @@ def _lines(card: dict[str, Any]) -> list[tuple[str, str]]:
     return [*found, ("Made with", ", ".join(f"{name} {version}" for name, version in card["versions"].items()))]
 
 
-def _score_lines(scores: dict[str, Any]) -> list[str]:
+def _score_lines(card: dict[str, Any]) -> list[str]:
+    scores = card["scores"]
     held, spread = scores["held_back"], scores.get("spread", {})
     if not held:
         return ["None: it was scored on nothing."]
     intro = "On what was held back of the training volumes, where decoding was calibrated too"
+    if card["kind"] == "encoder":
+        intro = "Error on hidden patches of what was held back; on voxels, 1 is no answer at all"
     rows = ["| score | this model | mean ± sd |", "|---|---|---|"]
     for name, value in held.items():
         known = spread.get(name)

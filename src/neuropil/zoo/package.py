@@ -18,14 +18,16 @@ import os
 import re
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
+from torch import Tensor
 
-from neuropil.errors import RunError
+from neuropil.errors import RunError, listed
 from neuropil.io.base import file_errors, replace_when_whole, require_new
 from neuropil.training.checkpoint import CARD, CONFIG, WEIGHTS, Run, read_tensors, write_tensors
 from neuropil.zoo.card import FORMAT, page
@@ -76,13 +78,19 @@ def _pack(folder: Path, archive: Path) -> None:
                 shutil.copyfileobj(source, target, 2**20)
 
 
-def fill(folder: Path, run: Run, facts: dict[str, Any]) -> None:
+def fill(folder: Path, run: Run, facts: dict[str, Any], *, half_precision: bool = False) -> None:
     """Write a run into a folder, as others get it.
+
+    Parameters
+    ----------
+    half_precision
+        Store weights in 16 bits; the card says so, and a network computes with them as it always does.
 
     Raises
     ------
     RunError
-        If it names code of its own, which others do not have and which must not come with a model.
+        If it names code of its own, which others do not have and which must not come with a model; or if a weight is
+        beyond the range of half precision.
     """
     values = run.config.model_dump(mode="json")
     if code := named_code(values):
@@ -93,15 +101,41 @@ def fill(folder: Path, run: Run, facts: dict[str, Any]) -> None:
         )
     card, config = named_only(run.card, values)
     tensors, state = read_tensors(run.path / WEIGHTS)
+    if half_precision:
+        tensors = halved(tensors, str(run.path))
     (folder / CARD).write_text(json.dumps(card, indent=1) + "\n")
     (folder / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False))
     write_tensors(folder / WEIGHTS, tensors, cleaned(state))
-    write_card(folder, facts, _use(facts))
+    write_card(folder, {**facts, "weights": _stored(tensors)}, _use(facts))
+
+
+def halved(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
+    """Tensors with their floats in 16 bits (10 of them for the digits); whole numbers stay as they are.
+
+    Raises
+    ------
+    RunError
+        If one is too large for that.
+    """
+    found = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
+    lost = [name for name, t in found.items() if not bool(torch.isfinite(t).all())]
+    if lost:
+        raise RunError(
+            f"weights of '{where}' that half precision cannot hold: {listed(lost)}",
+            f"weights below {torch.finfo(torch.float16).max:g}",
+            "share it without --half-precision",
+        )
+    return found
+
+
+def _stored(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    kinds = sorted({str(t.dtype).removeprefix("torch.") for t in tensors.values() if t.is_floating_point()})
+    return {"stored_as": ", ".join(kinds), "bytes": sum(t.numel() * t.element_size() for t in tensors.values())}
 
 
 def _use(facts: dict[str, Any]) -> list[str]:
     name = f"zoo:{facts['name']}"
-    at = "export NEUROPIL_ZOO=FOLDER   # where this model lies"
+    at = "export NEUROPIL_ZOO=FOLDER   # where this model lies; not for those that come with neuropil"
     if facts["kind"] == "encoder":
         return [at, f"neuropil train --image IMAGE --labels LABELS --out runs/new --init {name}"]
     return [at, f"neuropil segment {name} VOLUME --out seg.zarr"]

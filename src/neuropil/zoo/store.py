@@ -26,6 +26,8 @@ from neuropil.zoo.package import FACTS, FILES, card_of, checked, read_card, sha2
 ZOO = "NEUROPIL_ZOO"
 PREFIX = "zoo:"
 INDEX = "index.json"
+#: The zoo of the models that come with neuropil, where zoos are listed.
+OURS = "neuropil"
 _FORMAT = 1
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
 
@@ -51,7 +53,7 @@ class Model:
 
 
 def models(zoo: str | os.PathLike[str] | None) -> list[Model]:
-    """All models of a zoo, or of the one in NEUROPIL_ZOO, and those that come with neuropil; each name once.
+    """Models that come with neuropil and those of a zoo, or of the one in NEUROPIL_ZOO, which win over ours of a name.
 
     Raises
     ------
@@ -62,10 +64,10 @@ def models(zoo: str | os.PathLike[str] | None) -> list[Model]:
     """
     chosen = os.fspath(zoo) if zoo is not None else os.environ.get(ZOO) or None
     found: dict[str, Model] = {}
-    for place in ([] if chosen is None else [chosen]) + [str(shipped())]:
-        for model in _of_web(place) if place.startswith(("http://", "https://")) else _of_folder(Path(place)):
-            found.setdefault(model.name, model)
-    return list(found.values())
+    if chosen is not None:
+        web = chosen.startswith(("http://", "https://"))
+        found = {model.name: model for model in (_of_web(chosen) if web else _of_folder(Path(chosen), chosen))}
+    return list(({model.name: model for model in _of_folder(shipped(), OURS)} | found).values())
 
 
 def shipped() -> Path:
@@ -102,7 +104,7 @@ def find(name: str, zoo: str | os.PathLike[str] | None) -> Model:
         fix = f"did you mean '{PREFIX}{near[0]}'?" if near else f"set {ZOO} to a folder or an address with models"
         raise InputError(
             f"no model is called '{wanted}'" + (f" in '{where}'" if where else ""),
-            "one of " + ", ".join(known) if known else f"a zoo ({ZOO} is not set, and none comes with neuropil)",
+            "one of " + ", ".join(known),
             fix,
         )
     return known[wanted]
@@ -119,7 +121,7 @@ def write_index(zoo: str | os.PathLike[str]) -> Path:
     folder = Path(zoo)
     if not folder.is_dir():
         raise InputError(f"--index for '{zoo}'", "a folder of models", "--zoo FOLDER")
-    packed = [(model, folder / f"{model.name}.zip") for model in _of_folder(folder)]
+    packed = [(model, folder / f"{model.name}.zip") for model in _of_folder(folder, str(folder))]
     entries = [
         {"name": m.name, "file": path.name, "sha256": sha256(path), "bytes": path.stat().st_size, "card": m.card}
         for m, path in packed
@@ -131,17 +133,15 @@ def write_index(zoo: str | os.PathLike[str]) -> Path:
     return folder / INDEX
 
 
-def _of_folder(zoo: Path) -> Iterator[Model]:
+def _of_folder(zoo: Path, where: str) -> Iterator[Model]:
     if not zoo.is_dir():
-        if zoo == shipped():
-            return
         raise InputError(f"the zoo '{zoo}' is not there", "a folder, or an http(s) address", f"correct {ZOO} or --zoo")
     for path in sorted(zoo.iterdir()):
         try:
             if path.is_dir() and (path / FACTS).is_file():
-                yield Model(_plain(path.name), card_of(path), str(zoo), partial(checked, path))
+                yield Model(_plain(path.name), card_of(path), where, partial(checked, path))
             elif path.suffix == ".zip":
-                yield Model(_plain(path.stem), _packed_card(path), str(zoo), partial(_from_archive, path))
+                yield Model(_plain(path.stem), _packed_card(path), where, partial(_from_archive, path))
         except NeuropilError as error:
             # one bad file must not close the zoo
             print(f"note: left out of the zoo: {error.got}", file=sys.stderr)

@@ -91,3 +91,12 @@ def test_still_augmentation_draws_nothing_at_any_voxel_size() -> None:
         plans = [draw(loud.still(), np.random.default_rng(i), (16, 32, 32), voxel_size) for i in range(20)]
         assert all(plan.ops == () for plan in plans)
         assert any(draw(loud, np.random.default_rng(i), (16, 32, 32), voxel_size).ops for i in range(3))
+
+
+def test_settings_that_do_not_fit_together_are_told_by_their_group_alone() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config("lm_neuron", ["trace.strong=0.2", "trace.weak=0.4"])
+    assert caught.value.got == "settings under 'trace' do not fit together"
+    assert caught.value.expected == "weak evidence must not be above strong evidence"
+    with pytest.raises(ConfigError, match=r"train\.lr = \{'a': 1\}\n  expected: a valid number"):
+        load_config("em_neurons", ["train.lr={a: 1}"])

@@ -46,6 +46,11 @@ def test_names_that_lead_out_of_the_folder_are_refused(
     assert list(tmp_path.rglob("*.png")) == []
 
 
+def test_a_file_without_a_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(VolumeError, match="leads out of the folder"):
+        unpack(written(tmp_path, zipped({".": b"1"})), tmp_path / "out", lambda name: "one.png")
+
+
 def test_links_are_refused(tmp_path: Path) -> None:
     held = io.BytesIO()
     with tarfile.open(fileobj=held, mode="w") as tar:

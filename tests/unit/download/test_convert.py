@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,6 +71,22 @@ def test_neurons_come_with_their_trees(tmp_path: Path) -> None:
         np.testing.assert_array_equal(image.numpy(), mini.arrays["raw"])
         [tree] = [read_swc(tmp_path / "out" / entry["labels"], units="voxel", voxel_size=(2.0, 1.0, 1.0))]
         assert tree.nodes_nm.shape == (2, 3)
+
+
+def test_neurons_in_any_folders_stay_in_the_data_sets_own_and_apart(tmp_path: Path) -> None:
+    """At the top of an archive there is no folder to name a neuron after; deeper down two folders may share a name."""
+    mini = bigneuron(tmp_path)
+    with zipfile.ZipFile(io.BytesIO(mini.files["gold166.zip"])) as packed:
+        image = packed.read("gold166/p_fly/two/image.tif")
+    trees = {folder: b"1 2 3 4 %d 1 -1\n" % at for at, folder in enumerate(("", "a/fly/one/", "b/fly/one/"))}
+    members = {
+        f"{folder}{name}": body for folder, swc in trees.items() for name, body in (("i.tif", image), ("t.swc", swc))
+    }
+    entries = converted(replace(mini, files={"gold166.zip": zipped(members)}), tmp_path)
+    assert len({entry["name"] for entry in entries}) == len(entries) == 3
+    kept = {(tmp_path / "out" / entry["labels"]).resolve() for entry in entries}
+    assert all((tmp_path / "out").resolve() in path.parents for path in kept)
+    assert {path.read_bytes() for path in kept} == set(trees.values())
 
 
 def test_an_archive_of_another_kind_is_as_good(tmp_path: Path) -> None:

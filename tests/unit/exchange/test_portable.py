@@ -71,14 +71,17 @@ def test_a_unet_is_exported_for_any_extent_and_batch(tmp_path: Path) -> None:
     answers(program, run, 3, 1, 8, 16, 8)
 
 
-def test_a_transformer_is_exported_for_its_tile_alone_and_that_is_said(tmp_path: Path) -> None:
+def test_a_transformer_is_exported_for_what_pytorch_can_and_that_is_said(tmp_path: Path) -> None:
     run = run_of(tmp_path / "a", *VIT)
     (tmp_path / "e").mkdir()
     told = pt2.fill(tmp_path / "e", run, facts(run, "e", SAID, seeds=[], speed=None))
-    assert told == {"extent": "16, 24, 24", "batch": "1"}
+    # PyTorch 2.6 finds a graph for any extent, later ones for the tile alone
+    assert told in ({"extent": "16, 24, 24", "batch": "1"}, {"extent": "any", "batch": "any"})
     program = torch.export.load(tmp_path / "e" / pt2.PROGRAM).module()
     answers(program, run, 1, 1, 16, 24, 24)
-    assert '"extent": "16, 24, 24"' in (tmp_path / "e" / pt2.INTERFACE).read_text()
+    if told["extent"] == "any":
+        answers(program, run, 2, 1, 24, 32, 40)
+    assert f'"extent": "{told["extent"]}"' in (tmp_path / "e" / pt2.INTERFACE).read_text()
 
 
 class Forked(ResUNet):

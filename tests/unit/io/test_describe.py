@@ -81,3 +81,11 @@ def test_blocks_follow_the_storage() -> None:
     assert _block_shape(Volume(Sections(), NM)) == (1, 100, 100)
     Sections.layout = {"chunk": (4, 5, 5)}
     assert _block_shape(Volume(Sections(), NM)) == (8, 5, 5)
+
+
+@pytest.mark.parametrize(("size", "remarked"), [((8, 8, 40), True), ((40, 8, 8), False), ((8, 8, 8), False)])
+def test_a_voxel_size_that_seems_to_be_x_y_z_is_remarked_on(size: tuple[float, float, float], remarked: bool) -> None:
+    found = describe(Volume(np.ones((4, 6, 8), np.uint8), size, kind="image"))
+    assert ("note" in found) == remarked
+    if remarked:
+        assert "z, y, x" in found["note"]

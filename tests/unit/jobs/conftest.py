@@ -1,4 +1,4 @@
-"""Affinities of a small volume on disk, and what segmenting them as one gives."""
+"""Predictions of a small volume on disk, and what segmenting them as one gives."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
+from tests.unit.post.organelles import CONFIG, noisy_prediction
 
 from neuropil import api
 from neuropil.io import save_volume
@@ -39,3 +40,15 @@ def whole(aff: Path) -> Volume:
     found = api.segment(aff, set=SETTINGS)
     assert found.attrs["objects"] > 1
     return found
+
+
+@pytest.fixture(scope="session")
+def organelles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prediction of organelles with its run's calibration, and one channel more, away from the origin."""
+    data = noisy_prediction(SHAPE)
+    names = ["foreground", "contour", "distance", "affinity -1,0,0"]
+    attrs = {"task": "mitochondria", "channels": names, "instances": CONFIG.model_dump(mode="json")}
+    path = tmp_path_factory.mktemp("blocks") / "organelles.zarr"
+    stored = np.concatenate([data, 255 - data[:1]])
+    save_volume(Volume(stored, (8, 8, 8), (80, 0, -16), "czyx", "prediction", attrs=attrs), path)
+    return path

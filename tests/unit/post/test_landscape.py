@@ -40,11 +40,11 @@ def test_cut_evidence_is_the_mean_of_the_edges_there_are():
 
 
 def test_gaussian_weights_are_integers_that_keep_a_plateau():
-    taps = land._gaussian(1.3)
+    taps = land.gaussian_taps(1.3)
     assert taps.sum() == land.TAPS
     assert (taps == np.rint(taps)).all()
     assert (taps == taps[::-1]).all()
-    assert len(land._gaussian(0.0)) == 1
+    assert len(land.gaussian_taps(0.0)) == 1
 
 
 def test_all_numbers_stay_exact_at_the_largest_radius():

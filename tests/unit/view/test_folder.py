@@ -80,3 +80,13 @@ def test_a_view_of_another_version(folder):
     (folder / "view.json").write_text('{"neuropil_view": 99}')
     with pytest.raises(InputError, match="format 99"):
         exported(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("view.json", '{"neuropil_view": 1}'), ("state.json", "{}"), ("state.json", '{"layers": [{"name": "a"}]}')],
+)
+def test_a_view_that_was_changed_by_hand_is_one_clear_error(folder, file, content):
+    (folder / file).write_text(content)
+    with pytest.raises(InputError, match="export it again"):
+        exported(folder)

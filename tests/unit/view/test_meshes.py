@@ -46,9 +46,18 @@ def test_files_of_an_object(truth):
     assert meshes.get("4.mesh") == meshes.mesh(4)
 
 
+def test_the_smallest_object_has_a_mesh():
+    found = np.zeros((3, 3, 3), np.uint64)
+    found[1, 1, 1] = 7
+    vertices, faces = vertices_and_faces(made(Volume(found, (40, 8, 4), kind="labels")).mesh(7))
+    assert len(faces) >= 8  # thinned, it would be flat
+    np.testing.assert_allclose((vertices.min(axis=0), vertices.max(axis=0)), [(4, 8, 40), (8, 16, 80)], atol=1e-3)
+
+
 def test_no_mesh_of_what_is_no_object(truth):
     meshes = made(truth)
-    assert [meshes.get(p) for p in ("0.mesh", "99.mesh", f"{2**64 - 1}.mesh", "x.mesh", "4", "a:0")] == [None] * 6
+    asked = ("0.mesh", "99.mesh", f"{2**64 - 1}.mesh", f"{2**80}.mesh", "x.mesh", "4", "a:0")
+    assert [meshes.get(p) for p in asked] == [None] * 7
 
 
 def test_largest_first(labels):

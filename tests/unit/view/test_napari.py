@@ -65,6 +65,8 @@ def test_layers_lie_where_the_volume_does(image):
         (slice(None), 4, slice(2, 60, 3)),
         Ellipsis,
         (slice(9, 2, -2), 0),
+        slice(2, 5, -1),
+        slice(None, None, -1),
         slice(3, 3),
     ],
 )
@@ -99,6 +101,12 @@ def test_what_napari_saves_comes_back(tmp_path, image, labels, write):
     back = open_volume(path)
     np.testing.assert_array_equal(back.numpy(), volume.numpy())
     assert (back.box, back.kind) == (volume.box, volume.kind)
+
+
+@pytest.mark.parametrize("placed", [{}, {"translate": (0.0, 0.0, 0.0)}])
+def test_a_layer_that_was_made_in_napari_begins_where_the_world_does(tmp_path, placed):
+    write_labels(str(tmp_path / "a.zarr"), np.ones((2, 3, 4), np.uint32), {"scale": (40.0, 8.0, 8.0), **placed})
+    assert open_volume(tmp_path / "a.zarr").offset == (0, 0, 0)
 
 
 def test_a_layer_of_other_axes_is_not_saved(tmp_path):

@@ -86,7 +86,9 @@ def test_parts_of_a_file(viewing, asked, status, expected):
     assert (answer.status, answer.read()) == (status, whole[expected])
 
 
-@pytest.mark.parametrize("path", ["nothing/info", "image/nothing", "image/../../state.json", "../../../etc/hostname"])
+@pytest.mark.parametrize(
+    "path", ["image/%00", "nothing/info", "image/nothing", "image/../../state.json", "../../../etc/hostname"]
+)
 def test_what_is_not_there(viewing, path):
     with pytest.raises(urllib.error.HTTPError) as caught:
         fetched(f"{base_of(viewing.url)}/{path}")
@@ -148,3 +150,22 @@ def test_without_the_package_it_says_how_to_install_it(image, monkeypatch):
 
 def test_a_notebook_shows_a_link(viewing):
     assert f'<a href="{viewing.url}"' in viewing._repr_html_()
+
+
+def test_names_in_a_view_that_somebody_sent_are_no_html(viewing):
+    from dataclasses import replace
+
+    shown = replace(viewing, layers=("<img src=x onerror=alert(1)>",))._repr_html_()
+    assert "<img" not in shown
+    assert "&lt;img" in shown
+
+
+def test_closing_an_earlier_view_leaves_the_later_one(viewing, image):
+    later = serve(layers_of(Shown(image=image), ViewConfig()), title="t", **HERE)
+    try:
+        viewing.close()
+        assert fetched(f"{base_of(later.url)}/image/info").status == 200
+    finally:
+        later.close()
+    with pytest.raises(urllib.error.URLError):
+        fetched(f"{base_of(later.url)}/image/info")

@@ -9,14 +9,15 @@ import torch
 from tests.unit.zoo.made import rewritten, run_of
 
 from neuropil.errors import RunError, VolumeError
-from neuropil.training.checkpoint import CARD, CONFIG, WEIGHTS, Run
+from neuropil.training.checkpoint import CARD, CONFIG, WEIGHTS, Run, read_tensors, write_tensors
 from neuropil.zoo.card import Said, facts
-from neuropil.zoo.package import FACTS, FILES, checked, fill, named_code, new_model, sha256
+from neuropil.zoo.package import FACTS, FILES, checked, fill, halved, named_code, new_model, sha256
 
 
-def shared(run: Run, out: Path) -> Path:
+def shared(run: Run, out: Path, *, half_precision: bool = False) -> Path:
     with new_model(out) as folder:
-        fill(folder, run, facts(run, out.stem, Said("CC0", None, None, (), None), seeds=[], speed=None))
+        card = facts(run, out.stem, Said("CC0", None, None, (), None), seeds=[], speed=None)
+        fill(folder, run, card, half_precision=half_precision)
     return out
 
 
@@ -29,6 +30,49 @@ def test_a_shared_run_is_a_run_that_answers_the_same(tmp_path: Path) -> None:
     assert other.calibration == run.calibration
     assert other.offsets == run.offsets
     assert sorted(p.name for p in (tmp_path / "m").iterdir()) == sorted(FILES)
+
+
+def test_half_precision_halves_the_file_and_says_so_and_computes_as_ever(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "a")
+    full, half = shared(run, tmp_path / "f"), shared(run, tmp_path / "h", half_precision=True)
+    other = Run.open(checked(half))
+    network = other.load_model()
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+    for name, tensor in run.load_model().state_dict().items():
+        assert torch.equal(network.state_dict()[name], tensor.half().float()), name
+    x_BCZYX = torch.rand(1, 1, 8, 8, 8)
+    with torch.no_grad():
+        difference = (run.load_model()(x_BCZYX).sigmoid() - network(x_BCZYX).sigmoid()).abs().max()
+    assert 0 < difference < 1e-2
+    sizes = [(folder / WEIGHTS).stat().st_size for folder in (half, full)]
+    assert sizes[0] < 0.6 * sizes[1]
+    cards = [json.loads((folder / FACTS).read_text())["weights"]["stored_as"] for folder in (half, full)]
+    assert cards == ["float16", "float32"]
+    assert "stored as float16" in (half / "README.md").read_text()
+    again = shared(other, tmp_path / "again")
+    assert json.loads((again / FACTS).read_text())["weights"]["stored_as"] == "float16"
+    assert other.calibration == run.calibration
+
+
+def test_half_precision_keeps_whole_numbers_and_refuses_what_it_cannot_hold(tmp_path: Path) -> None:
+    counts = torch.tensor([70000])
+    assert halved({"n": counts}, "run")["n"].dtype == torch.int64
+    run = run_of(tmp_path / "a")
+    tensors, state = read_tensors(run.path / WEIGHTS)
+    tensors["head.weight"][0] = 1e5
+    write_tensors(run.path / WEIGHTS, tensors, state)
+    with pytest.raises(RunError, match=r"cannot hold: head\.weight"):
+        shared(run, tmp_path / "m", half_precision=True)
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_tensor_that_is_missing_is_met(tmp_path: Path) -> None:
+    folder = shared(run_of(tmp_path / "a"), tmp_path / "m", half_precision=True)
+    tensors, state = read_tensors(folder / WEIGHTS)
+    del tensors["head.weight"]
+    write_tensors(folder / WEIGHTS, tensors, state)
+    with pytest.raises(RunError, match=r"missing head\.weight"):
+        Run.open(folder).load_model()
 
 
 def test_no_file_says_where_it_was_made(tmp_path: Path) -> None:

@@ -12,11 +12,16 @@ from tests.unit.zoo.test_package import shared
 from neuropil.download import fetch
 from neuropil.errors import InputError, RunError, VolumeError
 from neuropil.training.checkpoint import Run
+from neuropil.zoo import store
 from neuropil.zoo.store import find, model_folder, models, write_index
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, and a neuropil that one model comes with, called ours."""
+    (tmp_path / "with_neuropil").mkdir()
+    shared(run_of(tmp_path / "o", seed=7), tmp_path / "with_neuropil" / "ours")
+    monkeypatch.setattr(store, "shipped", lambda: tmp_path / "with_neuropil")
     monkeypatch.setenv("NEUROPIL_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("NEUROPIL_ZOO", raising=False)
     monkeypatch.setattr(fetch, "PAUSE", 0.0)
@@ -43,15 +48,32 @@ def web(folder: Path) -> Iterator[Server]:
 
 def test_a_folder_is_a_zoo(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEUROPIL_ZOO", str(folder))
-    assert [m.name for m in models(None)] == ["open", "packed"]
+    assert [(m.name, m.where) for m in models(None)] == [
+        ("ours", "neuropil"),
+        ("open", str(folder)),
+        ("packed", str(folder)),
+    ]
     assert Run.open(model_folder("zoo:packed")).load_model() is not None
     assert model_folder("zoo:open") == folder / "open"
+
+
+def test_models_that_come_with_neuropil_need_no_zoo_and_no_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    assert model_folder("zoo:ours") == tmp_path / "with_neuropil" / "ours"
+    assert Run.open(model_folder("zoo:ours")).card["seed"] == 7
+    assert not cache.exists()
+    zoo = tmp_path / "zoo"
+    zoo.mkdir()
+    shared(run_of(tmp_path / "a", seed=8), zoo / "ours")
+    monkeypatch.setenv("NEUROPIL_ZOO", str(zoo))
+    assert [(m.name, m.where) for m in models(None)] == [("ours", str(zoo))], "who has a zoo of his own means it"
 
 
 def test_a_name_that_is_not_there_is_one_clear_error(folder: Path) -> None:
     with pytest.raises(InputError, match="did you mean 'zoo:packed'"):
         find("zoo:pakced", folder)
-    with pytest.raises(InputError, match="NEUROPIL_ZOO is not set"):
+    with pytest.raises(InputError, match="one of ours"):
         model_folder("zoo:a")
     with pytest.raises(InputError, match="is not there"):
         models(folder / "none")
@@ -59,7 +81,7 @@ def test_a_name_that_is_not_there_is_one_clear_error(folder: Path) -> None:
 
 def test_a_bad_file_does_not_close_the_zoo(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "bad.zip").write_bytes(b"PK nonsense")
-    assert [m.name for m in models(folder)] == ["open", "packed"]
+    assert [m.name for m in models(folder)] == ["ours", "open", "packed"]
     assert "bad.zip" in capsys.readouterr().err
 
 
@@ -71,7 +93,7 @@ def test_a_changed_file_is_met_when_a_model_is_used(folder: Path) -> None:
 
 def test_a_web_server_is_a_zoo_and_is_asked_for_a_model_once(web: Server) -> None:
     address = f"{web.url}/lab/"
-    assert [m.name for m in models(address)] == ["packed"]
+    assert [m.name for m in models(address)] == ["ours", "packed"]
     first = find("packed", address).folder()
     assert Run.open(first).offsets
     assert find("packed", address).folder() == first
