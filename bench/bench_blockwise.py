@@ -32,6 +32,7 @@ import numpy.typing as npt
 import psutil
 
 from bench_segment import quiet
+from memory import Peak
 from neuropil import api, open_volume
 from neuropil.affinities import NEAREST, as_offsets
 from neuropil.config import Config, SegmentConfig, override
@@ -172,7 +173,7 @@ def merged_in_boxes(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for stage in [*sorted(p.name for p in (blocks / "done").glob("contract_*")), "numbers", "graph"]:
         records = [json.loads(path.read_text()) for path in (blocks / "done" / stage).glob("*.json")]
-        facts = {key: sum(r.get(key, 0) for r in records) for key in ("seconds", "contacts", "merges", "left")}
+        facts = {key: sum(r.get(key, 0) for r in records) for key in ("seconds", "pieces", "merges", "left")}
         found[stage] = facts | {"tasks": len(records), "peak_bytes": max(r["peak_bytes"] for r in records)}
     return found
 
@@ -201,10 +202,11 @@ def merged_last(folder: Path, threshold: float, block: str) -> dict[str, Any]:
     job, _ = from_prediction(volume, NEAREST, config, out)
     fragments = int(np.load(job.folder / "numbers/count.npz")["count"])
     load_kernels()
-    before, started = peak_memory(), time.perf_counter()
-    whole_graph(job, stored_parts(job.folder), fragments)
+    started = time.perf_counter()
+    with Peak() as peak:
+        whole_graph(job, stored_parts(job.folder), fragments)
     seconds = time.perf_counter() - started
-    return {"seconds": seconds, "peak_bytes": peak_memory(), "peak_before": before}
+    return {"seconds": seconds, "peak_bytes": peak.most, "before_bytes": peak.before}
 
 
 def merged_at_once(folder: Path) -> dict[str, Any]:
@@ -212,13 +214,14 @@ def merged_at_once(folder: Path) -> dict[str, Any]:
     blocks, volume = folder / "w1.blocks", open_volume(folder / "aff.zarr")
     fragments = int(np.load(blocks / "numbers/count.npz")["count"])
     load_kernels()
-    before, started = peak_memory(), time.perf_counter()
-    graph = Neurons(NEAREST, volume.voxel_size, SegmentConfig()).graph(stored_parts(blocks), fragments)
-    seconds, peak = time.perf_counter() - started, peak_memory()
+    started = time.perf_counter()
+    with Peak() as peak:
+        graph = Neurons(NEAREST, volume.voxel_size, SegmentConfig()).graph(stored_parts(blocks), fragments)
+    seconds = time.perf_counter() - started
     with np.load(blocks / "graph/graph.npz") as boxed:
         same = all(np.array_equal(boxed[k], graph[k]) for k in ("tree_pairs", "tree_scores", "tree_levels", "sizes"))
     facts = {"fragments": fragments, "contacts": len(graph["edges"]), "same_tree": bool(same)}
-    return {"seconds": seconds, "peak_bytes": peak, "peak_before": before, **facts}
+    return {"seconds": seconds, "peak_bytes": peak.most, "before_bytes": peak.before, **facts}
 
 
 def measure_contacts(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
@@ -244,7 +247,7 @@ def say_contacts(found: dict[str, Any]) -> None:
             print(f"{stage:20s} {facts['tasks']:4d} tasks {took:7.2f} s in all; {left:6.1%} of the contacts left")
     for name in ("last of boxes", "at once"):
         facts = found[name]
-        held = (facts["peak_bytes"] - facts["peak_before"]) / 2**30
+        held = (facts["peak_bytes"] - facts["before_bytes"]) / 2**30
         print(
             f"{name:20s} {facts['seconds']:7.2f} s {facts['peak_bytes'] / 2**30:6.2f} GiB, {held:.2f} of them its own"
         )

@@ -135,9 +135,9 @@ def main() -> None:
         }
         for case, ways in found.items()
     }
-    for case, ways in means.items():
-        for way, row in ways.items():
-            print(f"{case:<26} {way:<13}" + "  ".join(f"{k} {v:g}" for k, v in row.items()))
+    for title, table in means.items():
+        for name, row in table.items():
+            print(f"{title:<26} {name:<13}" + "  ".join(f"{k} {v:g}" for k, v in row.items()))
     keep({"seeds": args.seeds, "machine": machine(), "versions": versions(), "cases": means}, RESULTS)
 
 

@@ -120,7 +120,7 @@ def table(models: Path, results: Path) -> str:
         "",
         "Weights are stored in half precision. Held-back scores (in brackets mean ± sd, over what the card says) are",
         "of slabs of the training volumes, on which weights, threshold and seed were chosen too. Test volumes were",
-        "only scored, with the stored weights and with the full ones. The whole cards are in `src/neuropil/zoo/models`.",
+        "only scored, with the stored weights and with the full ones. The cards are in `src/neuropil/zoo/models`.",
         "",
         "| model | voxels (nm) | MB | on what was held back | on a test volume | the same, full precision |",
         "|---|---|---|---|---|---|",

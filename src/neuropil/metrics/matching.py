@@ -152,11 +152,12 @@ def _assigned(row: Counts, column: Counts, gain: Floats, piece: Counts) -> Count
         return chosen[chosen >= 0]
     # a column of its own for every row lets it stay single, at next to no weight
     alone = np.arange(len(rows))
-    # places in 32 bits: before 1.15, scipy matches no others
-    row_32, column_32 = (
-        np.concatenate(places).astype(np.int32) for places in ([row, alone], [column, len(columns) + alone])
+    full = csr_array(
+        (
+            np.concatenate([weight, np.full(len(rows), 1e-9)]),
+            (np.concatenate([row, alone]), np.concatenate([column, len(columns) + alone])),
+        )
     )
-    full = csr_array((np.concatenate([weight, np.full(len(rows), 1e-9)]), (row_32, column_32)))
     partner = np.empty(len(rows), np.int64)
     at, to = min_weight_full_bipartite_matching(full, maximize=True)
     partner[at] = to

@@ -89,6 +89,21 @@ def test_contacts_of_two_blocks_add_up_and_long_edges_make_none():
     )
 
 
+@pytest.mark.parametrize(("count", "merges"), [(EXACT_EDGES, [(1, 2)]), (EXACT_EDGES + 1, [])])
+def test_a_region_of_too_many_voxel_edges_waits_for_the_whole(count, merges):
+    found = contracted([left({(1, 2): (9 * count, count)}, {}, {1: 0, 2: 0})], 0)
+    assert pairs(found.ages) == merges
+    assert pairs(contracted([found.left], None).ages) == ([] if merges else [(1, 2)])
+
+
+def test_a_region_that_grew_beyond_it_waits_too():
+    most = EXACT_EDGES - 1
+    near = {(1, 2): (250, 1), (1, 3): (most, most), (2, 4): (most, most), (3, 4): (0, 1)}
+    found = contracted([left(near, {}, {1: 0, 2: 0, 3: 0, 4: 0})], 0)
+    assert pairs(found.ages) == [(1, 2)]
+    assert pairs(contracted([found.left], None).ages) == [(1, 3), (2, 4)]
+
+
 def test_a_box_without_contacts_leaves_none():
     found = contracted([left({}, {}, {1: 0, 2: 1})], 0)
     assert (len(found.ages), len(found.left.ages), found.left.fragments.tolist()) == (0, 0, [2])
