@@ -230,7 +230,7 @@ def test_the_readme(empty: Path, kit: Kit, capsys: pytest.CaptureFixture[str]) -
     for name in ("a.h5", "b.h5", "volume.h5", "truth.h5"):
         kit.file(name)
     kit.zarr("raw.zarr")
-    ((_, commands),) = blocks(ROOT / "README.md", "console")
+    *_, (_, commands) = blocks(ROOT / "README.md", "console")
     assert "voi_split" in type_in(commands, capsys)
     assert (empty / "report.html").stat().st_size > 50_000
     shutil.rmtree("runs/a")
