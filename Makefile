@@ -51,7 +51,7 @@ wheel: $(STAMP)
 test-min: wheel
 	rm -rf build/min && $(PYTHON) -m venv build/min
 	$(if $(TORCH),sed 's/^torch==.*/torch==$(TORCH)/',cat) constraints-min.txt > build/min/constraints.txt
-	build/min/bin/pip install --quiet -c build/min/constraints.txt "$$(ls dist/neuropil-*.whl)[cluster,morphometrics]" \
+	build/min/bin/pip install --quiet -c build/min/constraints.txt "$$(ls dist/neuropil-*.whl)[cluster,morphometrics,tensorboard]" \
 	  hypothesis pytest pytest-timeout imageio zarr
 	build/min/bin/python -m pytest tests/unit tests/property tests/contract
 
