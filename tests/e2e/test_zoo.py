@@ -45,6 +45,15 @@ def done(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     return stdout
 
 
+def begins_from(capsys: pytest.CaptureFixture[str], name: str, h5: Path, settings: tuple[str, ...], out: Path) -> None:
+    """A training that takes all weights of a model of the zoo."""
+    words = [word for setting in settings for word in ("--set", setting)]
+    given = ("--image", f"{h5}:raw", "--labels", f"{h5}:labels", "--out", out, "--steps", 1)
+    code, _, stderr = run(capsys, "train", *given, "--init", f"zoo:{name}", *words)
+    assert code == 0, stderr
+    assert "(100.0% of what was asked)" in stderr
+
+
 def test_a_shared_run_predicts_segments_and_begins_trainings_elsewhere(
     capsys: pytest.CaptureFixture[str],
     tiny_run: Path,
@@ -73,11 +82,7 @@ def test_a_shared_run_predicts_segments_and_begins_trainings_elsewhere(
     done(capsys, "segment", tiny_run, raw, "--out", tmp_path / "c.zarr")
     done(capsys, "segment", "zoo:fib", raw, "--out", tmp_path / "d.zarr")
     assert np.array_equal(open_volume(tmp_path / "c.zarr").numpy(), open_volume(tmp_path / "d.zarr").numpy())
-    settings = [word for setting in tiny for word in ("--set", setting)]
-    given = ("--image", raw, "--labels", f"{phantom_h5}:labels", "--out", tmp_path / "t", "--steps", 1)
-    code, _, stderr = run(capsys, "train", *given, "--init", "zoo:fib", *settings)
-    assert code == 0, stderr
-    assert "(100.0% of what was asked)" in stderr
+    begins_from(capsys, "fib", phantom_h5, tiny, tmp_path / "t")
     assert Run.open(tmp_path / "t").card["init"]["account"]["share"] == 1
 
 
@@ -97,11 +102,7 @@ def test_half_precision_is_an_option_and_loads_whole(
     done(capsys, "predict", "zoo:half", raw, "--out", tmp_path / "b.zarr")
     first, second = (open_volume(tmp_path / name).numpy().astype(int) for name in ("a.zarr", "b.zarr"))
     assert np.abs(first - second).max() <= 2
-    settings = [word for setting in tiny for word in ("--set", setting)]
-    given = ("--image", raw, "--labels", f"{phantom_h5}:labels", "--out", tmp_path / "t", "--steps", 1)
-    code, _, stderr = run(capsys, "train", *given, "--init", "zoo:half", *settings)
-    assert code == 0, stderr
-    assert "(100.0% of what was asked)" in stderr
+    begins_from(capsys, "half", phantom_h5, tiny, tmp_path / "t")
 
 
 def test_a_bioimage_io_model_goes_out_and_comes_back(

@@ -92,10 +92,13 @@ class Ledger:
             self._file(other, stage, number).unlink(missing_ok=True)
 
     def fail(self, stage: str, number: int, error: BaseException) -> None:
-        """Record why a task failed, as far as the disk permits."""
-        text = str(error) if isinstance(error, NeuropilError) else "".join(traceback.format_exception_only(error))
+        """Record why a task failed, and where if nobody expected it, as far as the disk permits."""
+        expected = isinstance(error, NeuropilError)
+        said = {"error": (str(error) if expected else "".join(traceback.format_exception_only(error))).strip()}
+        if not expected:
+            said["traceback"] = "".join(traceback.format_exception(error))
         with contextlib.suppress(OSError):
-            write_whole(self._file(_FAILED, stage, number), _text({"error": text.strip()}), sync=False)
+            write_whole(self._file(_FAILED, stage, number), _text(said), sync=False)
         with contextlib.suppress(OSError):
             self._file(_RUNNING, stage, number).unlink(missing_ok=True)
 

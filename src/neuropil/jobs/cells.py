@@ -9,7 +9,9 @@ from __future__ import annotations
 import io
 import math
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -160,33 +162,31 @@ def as_bytes(table: Mapping[str, npt.NDArray[Any]]) -> bytes:
     return buffer.getvalue()
 
 
-def opened(path: Path) -> Any:
-    """A table whose arrays are read when they are asked for; to be closed.
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """A table whose arrays are read when they are asked for.
 
     Raises
     ------
     VolumeError
         If it is not there, or damaged.
     """
+    what, fix = "what an earlier task made", "run it again"
     try:
-        return np.load(path)
+        table = np.load(path)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise VolumeError(f"'{path}' cannot be read ({error})", "what an earlier task made", "run it again") from error
+        raise VolumeError(f"'{path}' cannot be read ({error})", what, fix) from error
+    with table:
+        try:
+            yield table
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:  # of arrays that are read here; no one else's
+            raise VolumeError(f"'{path}' cannot be read ({error})", what, fix) from error
 
 
 def read_table(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """A table from its file.
-
-    Raises
-    ------
-    VolumeError
-        If it is not there, or damaged.
-    """
-    try:
-        with np.load(path) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise VolumeError(f"'{path}' cannot be read ({error})", "what an earlier task made", "run it again") from error
+    """All of a table; see `opened`."""
+    with opened(path) as table:
+        return {name: table[name] for name in table.files}
 
 
 def share(cells: Cells, number: int, voxel_size: Float3) -> int:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from neuropil.post.ascent import NONE, SELF, join, numbered, root_of
 from neuropil.post.landscape import TAPS
+from neuropil.post.tables import key_pairs, pair_keys
 from neuropil.smoothing import smoothed
 
 #: Heights are uint8 values times this: with the weights' sum, all that is added up stays exact in float32.
@@ -83,15 +84,14 @@ def basins(
 
 def saddles(labels_ZYX: npt.NDArray[np.int32], height_ZYX: npt.NDArray[np.uint16]) -> Saddles:
     """The highest saddle of every two basins that share a face; 0 touches nothing."""
-    keys, heights = [np.zeros(0, np.int64)], [np.zeros(0, np.int32)]
+    ends, heights = [np.zeros((0, 2), np.int64)], [np.zeros(0, np.int32)]
     for axis in range(3):
         low, high = (_along(axis, labels_ZYX.shape[axis], way) for way in (0, 1))
         a, b = labels_ZYX[low], labels_ZYX[high]
         meet = (a != b) & (a > 0) & (b > 0)
-        one, other = a[meet].astype(np.int64), b[meet].astype(np.int64)
-        keys.append(np.minimum(one, other) << 32 | np.maximum(one, other))
+        ends.append(np.sort(np.stack([a[meet], b[meet]], 1).astype(np.int64), axis=1))
         heights.append(np.minimum(height_ZYX[low][meet], height_ZYX[high][meet]).astype(np.int32))
-    return _highest(np.concatenate(keys), np.concatenate(heights))
+    return _highest(np.concatenate(ends), np.concatenate(heights))
 
 
 def _along(axis: int, extent: int, way: int) -> tuple[slice, ...]:
@@ -108,21 +108,22 @@ def renumbered_saddles(found: Saddles, numbers: npt.NDArray[np.int64]) -> Saddle
     """
     ends = np.sort(numbers[found.edges], axis=1)
     apart = ends[:, 0] != ends[:, 1]
-    return _highest(ends[apart, 0] << 32 | ends[apart, 1], found.heights[apart])
+    return _highest(ends[apart], found.heights[apart])
 
 
 def joint_saddles(parts: list[Saddles]) -> Saddles:
     """The saddles of several blocks, the highest of each pair."""
     none = Saddles(np.zeros((0, 2), np.int64), np.zeros(0, np.int32))
     edges = np.concatenate([none.edges, *(p.edges for p in parts)])
-    return _highest(edges[:, 0] << 32 | edges[:, 1], np.concatenate([none.heights, *(p.heights for p in parts)]))
+    return _highest(edges, np.concatenate([none.heights, *(p.heights for p in parts)]))
 
 
-def _highest(keys: npt.NDArray[np.int64], heights: npt.NDArray[np.int32]) -> Saddles:
+def _highest(ends: npt.NDArray[np.int64], heights: npt.NDArray[np.int32]) -> Saddles:
+    keys = pair_keys(ends)
     order = np.argsort(keys, kind="stable")
     unique, begin = np.unique(keys[order], return_index=True)
     best = np.maximum.reduceat(heights[order], begin) if len(unique) else np.zeros(0, np.int32)
-    return Saddles(np.stack([unique >> 32, unique & 0xFFFFFFFF], 1), best)
+    return Saddles(key_pairs(unique), best)
 
 
 def grown(found: Saddles, seeded: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:

@@ -23,7 +23,8 @@ from neuropil.config import SegmentConfig
 from neuropil.post.filters import join_small
 from neuropil.post.graph import RegionGraph
 from neuropil.post.merging import MergeTree, agglomerated, joined
-from neuropil.post.stitch import added_up, chosen, pair_keys, renumbered, with_far
+from neuropil.post.stitch import added_up, chosen, renumbered, with_far
+from neuropil.post.tables import key_pairs, pair_keys
 
 #: Voxel edges of a region up to which the means of two contacts, if they differ, differ as 64-bit floats too, also
 #: after one merge: 255 * 2**22 * 2**23 is below 2**53.
@@ -147,7 +148,7 @@ def contracted(parts: Sequence[Left], level: int | None) -> Contracted:
     ends = np.concatenate([*(part.ends for part in parts), settled.edges])
     sums, counts, ages = (
         np.concatenate([*(getattr(part, name) for part in parts), last])
-        for name, last in (("sums", settled.sums), ("counts", settled.counts), ("ages", pair_keys(settled)))
+        for name, last in (("sums", settled.sums), ("counts", settled.counts), ("ages", pair_keys(settled.edges)))
     )
     order = np.argsort(ages)
     rows = (ends[order], sums[order], counts[order], ages[order])
@@ -162,7 +163,7 @@ def complete_tree(found: Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[np.fl
     scores = np.concatenate([np.zeros(0), *(s for _, s in parts)])
     order = np.lexsort((ages, -scores))
     ages, scores = ages[order], scores[order]
-    return MergeTree(np.stack([ages >> 32, ages & 0xFFFFFFFF], 1), scores, np.minimum.accumulate(scores), nodes)
+    return MergeTree(key_pairs(ages), scores, np.minimum.accumulate(scores), nodes)
 
 
 def join_small_streamed(
@@ -230,7 +231,7 @@ def _merged(left: Left, settled: RegionGraph, limit: float) -> Contracted:
     """Merge among the contacts that are complete."""
     regions, local = np.unique(left.ends, return_inverse=True)
     local = local.reshape(-1, 2) + 1
-    closed = np.concatenate([[False], _among(left.fragments, regions)])
+    barred = np.concatenate([[False], _among(left.fragments, regions)])
     ends, sums, counts = local.astype(np.int32), left.sums.astype(np.float64), left.counts.astype(np.float64)
     unused = np.zeros(1, np.int64)
     merged, scores, alive = agglomerated(
@@ -238,7 +239,7 @@ def _merged(left: Left, settled: RegionGraph, limit: float) -> Contracted:
         (sums, counts),
         (unused, unused, np.zeros(1, np.uint8), unused),
         (len(regions), -1.0, 0.0),
-        (closed, limit),
+        (barred, limit),
     )
     # regions go by their lowest fragment: numbers must not tell in which order they merged
     lookup = joined(len(regions), local[merged])

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from neuropil.errors import ConfigError
 from neuropil.post.ascent import root_of
 from neuropil.post.graph import RegionGraph
+from neuropil.post.tables import key_pairs, pair_keys
 
 
 def relabelled(labels_ZYX: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
@@ -57,11 +58,10 @@ def join_small(lookup: npt.NDArray[np.int64], graph: RegionGraph, min_size: int)
     objects = int(lookup.max())
     sizes = np.bincount(lookup, weights=graph.sizes, minlength=objects + 1).astype(np.int64)
     ends = np.sort(lookup[graph.edges], axis=1)
-    keys, inverse = np.unique((ends[:, 0] << 32) | ends[:, 1], return_inverse=True)
+    keys, inverse = np.unique(pair_keys(ends), return_inverse=True)
     mean = np.bincount(inverse, weights=graph.sums) / np.maximum(np.bincount(inverse, weights=graph.counts), 1)
-    contacts = np.stack([keys >> 32, keys & 0xFFFFFFFF], 1)
     order = np.lexsort((keys, -mean))
-    joined_objects = _join_small(contacts[order], sizes, min_size)
+    joined_objects = _join_small(key_pairs(keys[order]), sizes, min_size)
     new = joined_objects[lookup]
     _, first = np.unique(new, return_index=True)
     rank = np.zeros(objects + 1, np.int64)

@@ -17,7 +17,7 @@ from neuropil.affinities import as_offsets
 from neuropil.errors import InputError
 from neuropil.geometry import Int3
 from neuropil.post.fragments import as_bytes
-from neuropil.post.tables import EMPTY, new_table, slot
+from neuropil.post.tables import EMPTY, key_pairs, new_table, slot
 
 #: Fragments, affinities of one channel, and its step.
 Channel: TypeAlias = tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8], Int3]
@@ -131,13 +131,12 @@ def contacts(
     keys, slots = table[0][table[0] != EMPTY], table[1][table[0] != EMPTY]
     order = np.argsort(keys)
     keys, slots = keys[order], slots[order]
-    edges = np.stack([keys >> 32, keys & 0xFFFFFFFF], 1)
     runs = (np.zeros(0, np.int64), np.zeros(0, np.uint8), np.zeros(0, np.int64))
     if histograms:
         rank = np.empty(used, np.int64)
         rank[slots] = np.arange(used)
         runs = _histograms([*near, *far], (table, rank), counts[slots])
-    return RegionGraph(edges, sums[slots], counts[slots], sizes, *runs)
+    return RegionGraph(key_pairs(keys), sums[slots], counts[slots], sizes, *runs)
 
 
 def _checked(fragments_ZYX: npt.NDArray[Any], aff: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:

@@ -10,12 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import fastremap
 import numpy as np
 import numpy.typing as npt
 from zmesh import Mesher
 
 from neuropil.geometry import Float3, Int3
 from neuropil.post.cell import Cell
+
+#: Objects of fewer voxels in a cell would be thinned flat: they keep all triangles.
+_SMALL = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,15 +52,17 @@ def surfaces(labels_ZYX: npt.NDArray[np.uint32], cell: Cell, *, thinned: int, er
     labels_ZYX
         The cell's voxels with those that it shares; 0 = background.
     thinned, error_nm
-        Triangles are thinned to one in so many, as far as no vertex moves farther.
+        Triangles are thinned to one in so many, as far as no vertex moves farther; not those of small objects.
     """
     pads = [(int(not b), int(not a)) for b, a in zip(cell.below, cell.above, strict=True)]
     mesher = Mesher(cell.voxel_size[::-1])
     mesher.mesh(np.pad(labels_ZYX, pads).T)
     first = np.subtract(cell.start, [low for low, _ in pads])
+    voxels = dict(zip(*fastremap.unique(labels_ZYX, return_counts=True), strict=True))
     found = {}
     for label in sorted(mesher.ids()):
-        mesh = mesher.get(label, reduction_factor=0 if thinned == 1 else thinned, max_error=error_nm)
+        factor = 0 if thinned == 1 or voxels[label] < _SMALL else thinned
+        mesh = mesher.get(label, reduction_factor=factor, max_error=error_nm)
         mesher.erase(label)
         if len(mesh.faces):
             found[int(label)] = _piece(mesh.vertices[:, ::-1], mesh.faces[:, ::-1], first, cell)
@@ -99,10 +105,10 @@ def joined(
     """
     scale = np.asarray(voxel_size)
     origin = np.asarray(corner_nm) + scale / 2
-    base = np.cumsum([0, *(len(piece.vertices_nm) for _, piece in pieces)])
+    base = np.cumsum([0, *(len(piece.vertices_nm) for _, piece in pieces[:-1])])
     vertices = np.concatenate([p.vertices_nm + (origin + start * scale) for start, p in pieces])
-    faces = np.concatenate([p.faces.astype(np.int64) + b for (_, p), b in zip(pieces, base, strict=False)])
-    rim = np.concatenate([p.rim.astype(np.int64) + b for (_, p), b in zip(pieces, base, strict=False)])
+    faces = np.concatenate([p.faces.astype(np.int64) + b for (_, p), b in zip(pieces, base, strict=True)])
+    rim = np.concatenate([p.rim.astype(np.int64) + b for (_, p), b in zip(pieces, base, strict=True)])
     places = np.concatenate([p.places for _, p in pieces])
     vertices[rim] = origin + places * (scale / 2)
     _, first, group = np.unique(places, axis=0, return_index=True, return_inverse=True)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from neuropil.geometry import Box
 from neuropil.post.ascent import root_of
 from neuropil.post.graph import RegionGraph
+from neuropil.post.tables import key_pairs, pair_keys
 
 #: Rows of contacts that are kept apart before they are summed.
 _HELD = 2**22
@@ -42,8 +43,8 @@ def shared_pieces(
             common = margin.intersected(rim)
             if common.size:
                 a, b = own[common.slices(margin.start)], theirs[common.slices(rim.start)]
-                keys = np.unique((a.astype(np.int64) << 32 | b)[a > 0])
-                found.append(np.stack([keys >> 32, keys & 0xFFFFFFFF], 1))
+                both = np.stack([a[a > 0], b[a > 0]], 1).astype(np.int64)
+                found.append(key_pairs(np.unique(pair_keys(both))))
     return np.asarray(np.unique(np.concatenate(found), axis=0))
 
 
@@ -81,7 +82,7 @@ def renumbered(graph: RegionGraph, numbers: npt.NDArray[np.int64]) -> RegionGrap
         (n + 1,) fragment of every piece of the block.
     """
     ends = np.sort(numbers[graph.edges], axis=1)
-    return _summed(replace(graph, edges=ends, sizes=np.zeros(0, np.int64)), (ends[:, 0] << 32) | ends[:, 1])
+    return _summed(replace(graph, edges=ends, sizes=np.zeros(0, np.int64)))
 
 
 def added_up(graphs: Iterable[RegionGraph]) -> RegionGraph:
@@ -100,15 +101,10 @@ def added_up(graphs: Iterable[RegionGraph]) -> RegionGraph:
 
 def with_far(near: RegionGraph, far: RegionGraph) -> RegionGraph:
     """Contacts with what long edges add to them; long edges make no contact of their own."""
-    mine, theirs = pair_keys(near), pair_keys(far)
+    mine, theirs = pair_keys(near.edges), pair_keys(far.edges)
     at = np.minimum(np.searchsorted(mine, theirs), max(0, len(mine) - 1))
     known = mine[at] == theirs if len(mine) else np.zeros(len(theirs), np.bool_)
     return replace(_sum_of([near, chosen(far, known)]), sizes=near.sizes)
-
-
-def pair_keys(graph: RegionGraph) -> npt.NDArray[np.int64]:
-    """Each contact's fragments as one number, ``u << 32 | v``: in order of the fragments."""
-    return (graph.edges[:, 0] << 32) | graph.edges[:, 1]
 
 
 def chosen(graph: RegionGraph, wanted: npt.NDArray[np.bool_]) -> RegionGraph:
@@ -141,13 +137,13 @@ def _sum_of(graphs: Sequence[RegionGraph]) -> RegionGraph:
         np.concatenate([np.zeros(0, np.uint8), *(g.bins for g in graphs)]),
         np.concatenate([none, *(g.tallies for g in graphs)]),
     )
-    return _summed(joint, pair_keys(joint))
+    return _summed(joint)
 
 
-def _summed(graph: RegionGraph, keys: npt.NDArray[np.int64]) -> RegionGraph:
-    """Add up the rows of equal key, and drop those of two equal ends: what touches itself is no contact."""
-    keep = (keys >> 32) != (keys & 0xFFFFFFFF)
-    graph, keys = chosen(graph, keep), keys[keep]
+def _summed(graph: RegionGraph) -> RegionGraph:
+    """Add up the rows of equal pairs, and drop those of two equal ends: what touches itself is no contact."""
+    graph = chosen(graph, graph.edges[:, 0] != graph.edges[:, 1])
+    keys = pair_keys(graph.edges)
     order = np.argsort(keys, kind="stable")
     unique, begin = np.unique(keys[order], return_index=True)
     if not len(unique):
@@ -163,7 +159,7 @@ def _summed(graph: RegionGraph, keys: npt.NDArray[np.int64]) -> RegionGraph:
         bins = (values & 255).astype(np.uint8)
         starts = np.searchsorted(values >> 8, np.arange(len(unique) + 1))
     return RegionGraph(
-        np.stack([unique >> 32, unique & 0xFFFFFFFF], 1),
+        key_pairs(unique),
         np.add.reduceat(graph.sums[order], begin),
         np.add.reduceat(graph.counts[order], begin),
         graph.sizes,

@@ -15,6 +15,16 @@ def new_table(slots: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
     return np.full(slots, EMPTY, np.int64), np.empty(slots, np.int64)
 
 
+def pair_keys(ends: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """(E,) each pair (E, 2) of ids below 2**31 as one number, ``u << 32 | v``: ordered as the pairs are."""
+    return (ends[:, 0] << 32) | ends[:, 1]
+
+
+def key_pairs(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """(E, 2) the pairs of `pair_keys`."""
+    return np.stack([keys >> 32, keys & 0xFFFFFFFF], 1)
+
+
 @numba.njit(cache=True, nogil=True, inline="always")
 def slot(keys, key):  # type: ignore[no-untyped-def]
     """Where a key stands, or the empty slot where it belongs."""

@@ -19,9 +19,8 @@ from neuropil.post.meshes import joined, surfaces
 from neuropil.view.scales import Scale, scales_of, stored_scales
 from neuropil.volume import IGNORED_IDS, Volume
 
-#: Triangles are thinned to one in so many, as far as a voxel's edge allows; objects of fewer voxels would lose their
-#: shape and keep all.
-_THINNED, _SMALL = 20, 200
+#: Triangles are thinned to one in so many, as far as a voxel's edge allows.
+_THINNED = 20
 #: Most voxels that are read for one that is meshed: reading for meshes should not take minutes.
 _CELL = 8
 _BLOCK: Int3 = (128, 128, 128)
@@ -64,8 +63,7 @@ class Meshes:
         # all of the object is in this cell: nothing goes on beside it
         cell = Cell((z, y, x), _ALONE, _ALONE, box.voxel_size)
         body = (index_ZYX[place] == at).astype(np.uint32)
-        thinned = _THINNED if np.count_nonzero(body) >= _SMALL else 1
-        found = surfaces(body, cell, thinned=thinned, error_nm=max(box.voxel_size))
+        found = surfaces(body, cell, thinned=_THINNED, error_nm=max(box.voxel_size))
         pieces = [(cell.start, piece) for piece in found.values()]
         return encoded_mesh(*joined(pieces, voxel_size=box.voxel_size, corner_nm=(0, 0, 0))) if pieces else None
 

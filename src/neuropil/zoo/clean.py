@@ -17,7 +17,7 @@ def last_name(url: str) -> str:
 
     Examples
     --------
-    >>> last_name("/home/me/x.h5:volumes/raw[0:16]"), last_name("s3://bucket/em.zarr/s0")
+    >>> last_name("/data/me/x.h5:volumes/raw[0:16]"), last_name("s3://bucket/em.zarr/s0")
     ('x.h5:volumes/raw[0:16]', 's0')
     """
     if _URL.match(url):

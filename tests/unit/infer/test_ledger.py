@@ -62,6 +62,19 @@ def test_failures_are_told_until_the_task_is_done(ledger):
     assert ledger.state("a", 3)["failed"] == 0
 
 
+def test_where_an_unexpected_error_arose_is_kept(ledger):
+    for number, error in enumerate((VolumeError("the disk is full"), TypeError("unhashable"))):
+        ledger.begin("a", number)
+        try:
+            raise error
+        except type(error) as raised:
+            ledger.fail("a", number, raised)
+    said = [json.loads((ledger.folder / f"failed/a/{number}.json").read_text()) for number in (0, 1)]
+    assert said[0] == {"error": "the disk is full"}
+    assert said[1]["error"] == "TypeError: unhashable"
+    assert "test_ledger.py" in said[1]["traceback"]
+
+
 def test_a_task_of_a_dead_process_is_not_running(ledger):
     code = "import sys; from neuropil.infer.ledger import Ledger; from pathlib import Path;"
     code += "Ledger(Path(sys.argv[1]), 'k1').begin('a', 0)"

@@ -58,6 +58,16 @@ def test_thinning_makes_fewer_triangles_in_each_cell() -> None:
     assert counts[1] < counts[0] / 2
 
 
+@pytest.mark.parametrize("side", [1, 2, 5])
+def test_small_objects_are_not_thinned_flat(side: int) -> None:
+    labels = np.zeros((16, 16, 16), np.uint32)
+    labels[4 : 4 + side, 4 : 4 + side, 4 : 4 + side] = 1
+    vertices, faces = cut(labels, (64, 64, 64), thinned=100)[1]
+    assert euler(faces) == 2
+    assert enclosed(vertices, faces) > 0.15 * side**3 * np.prod(NM)
+    assert np.array_equal(faces, cut(labels, (64, 64, 64), thinned=1)[1][1])
+
+
 def test_a_ring_through_many_cells_has_its_hole() -> None:
     z, y, x = (np.indices((12, 48, 48)) + 0.5) * np.reshape(NM, (3, 1, 1, 1))
     ring = (np.hypot(np.hypot(y - 240, x - 240) - 150, z - 120) < 60).astype(np.uint32)

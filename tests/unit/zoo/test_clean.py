@@ -8,7 +8,7 @@ from neuropil.zoo.clean import cleaned, last_name, named_only
 @pytest.mark.parametrize(
     ("url", "kept"),
     [
-        ("/home/me/a b/x.h5:volumes/raw[0:16]", "x.h5:volumes/raw[0:16]"),
+        ("/data/me/a b/x.h5:volumes/raw[0:16]", "x.h5:volumes/raw[0:16]"),
         ("../data/x.h5:raw", "x.h5:raw"),
         ("C:\\data\\x.tif", "x.tif"),
         ("x.h5:raw", "x.h5:raw"),
