@@ -133,7 +133,6 @@ def table(models: Path, results: Path) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     tried_on = "; ".join(f"`{n}`, {t.tried_on}" for n, t in MODELS.items() if n in found and t.tried_on)
     lines += ["", f"Test volumes: {tried_on}."]
-    lines += ["Scores of an encoder are errors on hidden patches; on voxels, 1 is no answer at all."]
     lines += ["", "```", *(found[name]["command"] for name in MODELS if name in found), "```", ""]
     return "\n".join(lines)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import socket
 from pathlib import Path
@@ -102,19 +101,3 @@ def test_it_segments_with_no_training_and_no_network(name: str, tmp_path: Path) 
     command("segment", f"zoo:{name}", tmp_path / "raw.zarr", "--out", tmp_path / "seg.zarr")
     labels = open_volume(tmp_path / "seg.zarr")
     assert (labels.kind, labels.box) == ("labels", image.box)
-
-
-@pytest.mark.parametrize("name", sorted(set(NAMES) - set(NETWORKS)))
-def test_an_encoder_is_taken_whole(
-    name: str, phantom_h5: Path, tiny: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    theirs = Run.open(shipped() / name).config.model
-    vit = {key: getattr(theirs.vit, key) for key in ("dim", "depth", "heads")}  # patches follow from the voxel size
-    words = [*tiny, f"model.name={theirs.name}", *(f"model.vit.{key}={value}" for key, value in vit.items())]
-    words += ["data.crop=[16,32,32]", "predict.tile=[32,32,32]", "predict.overlap=[16,16,16]"]
-    settings = [word for setting in words for word in ("--set", setting)]
-    pair = ("--image", f"{phantom_h5}:raw", "--labels", f"{phantom_h5}:labels")
-    command("train", *pair, "--out", tmp_path / "run", "--steps", 1, "--init", f"zoo:{name}", *settings)
-    account = json.loads((tmp_path / "run" / "run.json").read_text())["init"]["account"]
-    assert account["share"] == 1
-    assert "first weights from" in capsys.readouterr().err

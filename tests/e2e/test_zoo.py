@@ -105,6 +105,29 @@ def test_half_precision_is_an_option_and_loads_whole(
     begins_from(capsys, "half", phantom_h5, tiny, tmp_path / "t")
 
 
+def test_an_encoder_is_shared_and_taken_whole(
+    capsys: pytest.CaptureFixture[str], tiny: tuple[str, ...], phantom_h5: Path, zoo: Path, tmp_path: Path
+) -> None:
+    words = (
+        "pretrain",
+        "--image",
+        f"{phantom_h5}:raw",
+        "--out",
+        tmp_path / "p",
+        "--recipe",
+        "multiscale",
+        "--steps",
+        2,
+    )
+    small = (*tiny, "pretrain.crops=2", "pretrain.multiscale.dim=16", "train.batch=2")
+    done(capsys, *words, *(word for setting in small for word in ("--set", setting)))
+    done(capsys, "share", tmp_path / "p", "--out", zoo / "enc.zip", *TERMS)
+    (listed,) = [row for row in json.loads(done(capsys, "zoo", "--json"))["models"] if row["zoo"] != "neuropil"]
+    assert (listed["name"], listed["finds"]) == ("enc", "first weights")
+    begins_from(capsys, "enc", phantom_h5, tiny, tmp_path / "t")
+    assert Run.open(tmp_path / "t").card["init"]["account"]["share"] == 1
+
+
 def test_a_bioimage_io_model_goes_out_and_comes_back(
     capsys: pytest.CaptureFixture[str], tiny_run: Path, phantom_h5: Path, tmp_path: Path
 ) -> None:

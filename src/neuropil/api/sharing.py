@@ -140,9 +140,11 @@ def zoo(name: str | None = None, *, zoo: str | os.PathLike[str] | None = None, i
 
 
 def _row(name: str, card: dict[str, Any], where: str) -> dict[str, Any]:
+    from neuropil.zoo.card import finds
+
     return {
         "name": name,
-        "finds": "first weights" if card["kind"] == "encoder" else card["task"],
+        "finds": finds(card),
         "voxel_size_nm": card["voxel_size_nm"],
         "scores": card["scores"]["held_back"],
         "data_licence": card["data"]["licence"],

@@ -71,16 +71,12 @@ def _list(models: list[dict[str, Any]], json: bool) -> None:
     if json:
         print(json_format.dumps({"models": models}, allow_nan=False))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column("name", no_wrap=True)  # to be copied
-    for heading in ("finds", "voxels (nm)", "scores", "data licence", "zoo"):
-        table.add_column(heading)
     for model in models:
         size = model["voxel_size_nm"]
+        at = "voxels of any size" if size is None else "voxels of " + " × ".join(f"{s:g}" for s in size) + " nm"
         scores = ", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in model["scores"].items())
-        at = "any" if size is None else " × ".join(f"{s:g}" for s in size)
-        table.add_row(model["name"], model["finds"], at, scores, model["data_licence"], model["zoo"])
-    Console().print(table)
+        print(f"zoo:{model['name']}")
+        print(f"  finds   {model['finds']}, in {at}")
+        print(f"  scores  {scores or 'none'} (held back)")
+        print(f"  data    {model['data_licence']}")
+        print(f"  zoo     {model['zoo']}")

@@ -14,6 +14,8 @@ from neuropil.training.checkpoint import Run
 from neuropil.zoo.clean import named_only
 
 FORMAT = 1
+#: What tasks find whose name is not what they find.
+_FOUND = {"semantic": "one kind of structure, as a mask", "trees": "neurites"}
 
 
 @dataclass(frozen=True)
@@ -197,8 +199,15 @@ def page(card: dict[str, Any], use: Iterable[str]) -> str:
 def _summary(card: dict[str, Any]) -> str:
     size = card["voxel_size_nm"]
     at = "voxels of any size" if size is None else " × ".join(f"{s:g}" for s in size) + " nm (z, y, x)"
-    what = "An encoder for first weights" if card["kind"] == "encoder" else f"A network that finds {card['task']}"
+    what = "An encoder for first weights" if card["kind"] == "encoder" else f"A network that finds {finds(card)}"
     return f"{what}, for volumes of {at}."
+
+
+def finds(card: dict[str, Any]) -> str:
+    """What a model is for, in a word or two."""
+    if card["kind"] == "encoder":
+        return "first weights"
+    return _FOUND.get(card["task"], str(card["task"]))
 
 
 def _lines(card: dict[str, Any]) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from tests.unit.zoo.made import rewritten, run_of
 from neuropil.errors import RunError, VolumeError
 from neuropil.training.checkpoint import CARD, CONFIG, WEIGHTS, Run, read_tensors, write_tensors
 from neuropil.zoo.card import Said, facts
-from neuropil.zoo.package import FACTS, FILES, checked, fill, halved, named_code, new_model, sha256
+from neuropil.zoo.package import FACTS, FILES, README, checked, fill, halved, named_code, new_model, sha256
 
 
 def shared(run: Run, out: Path, *, half_precision: bool = False) -> Path:
@@ -105,7 +105,7 @@ def test_what_is_there_is_kept_and_what_fails_leaves_nothing(tmp_path: Path) -> 
     assert [p.name for p in tmp_path.iterdir()] == ["m"]
 
 
-@pytest.mark.parametrize("name", [CARD, CONFIG, WEIGHTS])
+@pytest.mark.parametrize("name", [CARD, CONFIG, WEIGHTS, README])
 def test_a_file_that_changed_or_went_is_met(tmp_path: Path, name: str) -> None:
     folder = shared(run_of(tmp_path / "a"), tmp_path / "m")
     path = folder / name
