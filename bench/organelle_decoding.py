@@ -1,11 +1,11 @@
 """Organelles from the same predictions by our decoding and by scikit-image's marker watershed: scores and seconds.
 
     python bench/organelle_decoding.py
-    python bench/organelle_decoding.py --prediction mito.zarr --truth "truth.h5:mitochondria"
+    python bench/organelle_decoding.py --run runs/bench/mitochondria_phantom_s0
 
 The crowd: 120 bodies that fill more than half of a volume and nearly all touch. Its prediction is what a network is
 taught, then blurred and with noise, more and more. Both get the same seeds, mask and least size, but flood otherwise.
---prediction adds what a network said (of mitochondria, by `neuropil predict`), decoded with its run's own settings.
+--run adds what a network says of the test phantom of bench/mitochondria.py, decoded with its run's own settings.
 Writes docs/results/organelle_decoding.json.
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import cc3d
@@ -22,7 +23,8 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 from skimage.segmentation import watershed
 
-from neuropil import open_volume
+from mitochondria import phantom
+from neuropil import api
 from neuropil.config import InstancesConfig
 from neuropil.data.organelles import OrganelleTargets
 from neuropil.geometry import Float3, Int3
@@ -114,15 +116,14 @@ def main() -> None:
     """Decode, score, print and keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--prediction")
-    parser.add_argument("--truth")
+    parser.add_argument("--run", type=Path, help="of `python bench/mitochondria.py phantom`")
     args = parser.parse_args()
     chosen = list(cases(args.seeds))
-    if args.prediction:
-        volume = open_volume(args.prediction)
-        truth = open_volume(args.truth, kind="labels").numpy()
+    if args.run:
+        image, truth = phantom().test
+        volume = api.predict(args.run, image)
         config = InstancesConfig.model_validate(volume.attrs["instances"])
-        chosen.append(Case("a network", volume.numpy(), truth, volume.voxel_size, config))
+        chosen.append(Case("a network", volume.numpy(), truth.numpy(), volume.voxel_size, config))
     found: dict[str, dict[str, list[dict[str, float]]]] = {}
     scored(chosen[0], instances)  # compiles
     for case in chosen:
@@ -138,7 +139,9 @@ def main() -> None:
     for title, table in means.items():
         for name, row in table.items():
             print(f"{title:<26} {name:<13}" + "  ".join(f"{k} {v:g}" for k, v in row.items()))
-    keep({"seeds": args.seeds, "machine": machine(), "versions": versions(), "cases": means}, RESULTS)
+    words = f" --run runs/bench/{args.run.name}" if args.run else ""
+    made = {"command": f"python bench/organelle_decoding.py{words}", "seeds": args.seeds}
+    keep({**made, "machine": machine(), "versions": versions(), "cases": means}, RESULTS)
 
 
 if __name__ == "__main__":
