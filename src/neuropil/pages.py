@@ -14,6 +14,7 @@ from neuropil.errors import InputError, RunError, VolumeError
 from neuropil.report import Arm, LabelEfficiency, ReportData, Strip, Timing
 from neuropil.training.checkpoint import DRAWN, Run
 from neuropil.volume import Volume
+from neuropil.zoo.package import shared_card
 
 #: Validations whose masks are shown.
 _MOMENTS = 6
@@ -69,14 +70,14 @@ def run_page(run: Run) -> ReportData:
     """Summary, curves and threshold sweep of a run."""
     validation = run.rows("validation")
     best = next((r for r in reversed(validation) if r["step"] == run.card.get("best", {}).get("step")), None)
-    card = run.card
+    card, shared = run.card, shared_card(run)
     summary = {
         "Recipe": str(card["recipe"]),
         "Status": str(card["status"]),
         "Voxel size": " × ".join(f"{v:g}" for v in run.voxel_size) + " nm (z, y, x)" if card["voxel_size"] else "any",
         "Trained on": "; ".join(s["image"] for s in card["sources"]),
         "Network": f"{run.config.model.name}, {card['parameters']:,} parameters",
-        "Steps": str(run.steps),
+        "Steps": str(shared["cost"]["steps"] if shared else run.steps),
         "Seed": str(card["seed"]),
         "Versions": ", ".join(f"{k} {v}" for k, v in card["versions"].items()),
         "Created": str(card["created"]),
@@ -95,7 +96,7 @@ def run_page(run: Run) -> ReportData:
         threshold=None if best is None else best.get("threshold"),
         settings=run.config.model_dump(mode="json"),
         held_back=_held_back(run),
-        card=_card(run),
+        card=_card(run, shared),
     )
 
 
@@ -128,7 +129,7 @@ def _held_back(run: Run) -> dict[str, float]:
     return {k: float(v) for k, v in best.items() if k in _COMPARED and isinstance(v, int | float)}
 
 
-def _card(run: Run) -> dict[str, str]:
+def _card(run: Run, shared: dict[str, Any] | None) -> dict[str, str]:
     """What a stranger must know before using the weights; see `neuropil.training.card` for the page beside them."""
     card, rows = run.card, run.rows("train")
     best = card.get("best", {})
@@ -147,6 +148,9 @@ def _card(run: Run) -> dict[str, str]:
         "Licence": "that of the training data permitting, the trainer's to choose",
         "Use": f"neuropil {'train --init' if card.get('kind') == 'encoder' else 'segment'} {run.path.name}",
     }
+    if shared is not None:
+        said |= {"Licence": shared["licence"] or said["Licence"], "Licence of the data": shared["data"]["licence"]}
+        said |= {"Cite": shared["cite"] or "", "Use": said["Use"].replace(run.path.name, f"zoo:{shared['name']}")}
     return {name: text for name, text in said.items() if text}
 
 

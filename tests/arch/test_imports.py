@@ -71,7 +71,7 @@ MAY = {
     "decoding": CORE | {"data", "infer", "models", "training", "outputs", "tasks"},
     "jobs": CORE | {"io", "infer", "post", "tasks", "training", "outputs", "decoding"},
     "studies": CORE | {"tasks", "training"},
-    "pages": CORE | {"report", "studies", "training"},
+    "pages": CORE | {"report", "studies", "training", "zoo"},
     "zoo": CORE | {"io", "download", "models", "infer", "tasks", "training"},
     "exchange": CORE | {"io", "data", "models", "synth", "tasks", "training", "zoo"},
     "inputs": CORE | {"training", "tasks", "zoo", "exchange"},

@@ -8,6 +8,7 @@ import numpy as np
 
 from neuropil.pages import _masks_over_time, run_page
 from neuropil.training.checkpoint import Run
+from neuropil.zoo.store import shipped
 
 
 def test_maps_of_masks_are_as_large_as_the_crop_and_from_all_over_the_run() -> None:
@@ -34,3 +35,11 @@ def test_a_run_s_page_has_its_settings_its_card_and_what_it_scored_on_what_was_h
     assert f"voi sum {run.card['best']['voi_sum']:.4g}" in page.card["Held-back scores"]
     assert "neuropil " in page.card["Versions"]
     assert all(page.card.values())
+
+
+def test_a_shared_model_s_page_has_the_terms_and_steps_of_its_card() -> None:
+    page = run_page(Run.open(shipped() / "em-mitochondria-epfl"))
+    assert page.summary["Steps"] == "14000"
+    assert page.card["Licence"] == "for research, as its data"
+    assert "Lucchi" in page.card["Licence of the data"]
+    assert page.card["Use"] == "neuropil segment zoo:em-mitochondria-epfl"

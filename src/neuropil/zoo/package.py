@@ -184,6 +184,11 @@ def read_card(text: str, where: str) -> dict[str, Any]:
     return found
 
 
+def shared_card(run: Run) -> dict[str, Any] | None:
+    """The card of a run that came from a zoo; None of one that was trained here."""
+    return card_of(run.path) if (run.path / FACTS).is_file() else None
+
+
 def checked(folder: Path) -> Path:
     """A folder with a shared model, after its files were compared with its card and searched for code.
 
