@@ -230,7 +230,11 @@ def test_the_readme(empty: Path, kit: Kit, capsys: pytest.CaptureFixture[str]) -
     for name in ("a.h5", "b.h5", "volume.h5", "truth.h5"):
         kit.file(name)
     kit.zarr("raw.zarr")
-    *_, (_, commands) = blocks(ROOT / "README.md", "console")
+    (_, at_once), (_, commands) = blocks(ROOT / "README.md", "console")
+    # a view stays open; tests/browser/test_view_page.py drives one
+    said = type_in("".join(line for line in at_once.splitlines(True) if " view " not in line), capsys)
+    assert "zoo:em-neurons-fib25" in said
+    assert open_volume("first.zarr").shape == (48, 64, 64)
     assert "voi_split" in type_in(commands, capsys)
     assert (empty / "report.html").stat().st_size > 50_000
     shutil.rmtree("runs/a")
