@@ -1,11 +1,11 @@
 # Two commands for a fresh machine: `make demo` and `make test`. Each builds its own environment first.
-# `make docs` builds the site, `make wheel` what is released, `make test-min` tries the lowest versions.
+# `make docs` builds the site, `make wheel` what is released, `make test-min` tries the lowest versions, `make test-napari` its window.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: demo test test-min lint venv chromium docs wheel clean
+.PHONY: demo test test-min test-napari lint venv chromium docs wheel clean
 
 venv: $(STAMP)
 
@@ -54,6 +54,12 @@ test-min: wheel
 	build/min/bin/pip install --quiet -c build/min/constraints.txt "$$(ls dist/neuropil-*.whl)[cluster,morphometrics,tensorboard]" \
 	  hypothesis pytest pytest-timeout imageio zarr
 	build/min/bin/python -m pytest tests/unit tests/property tests/contract
+
+# napari's window, really opened, on a screen that nobody sees (Debian's packages: xvfb libgl1-mesa-dri libxcb-cursor0).
+test-napari: wheel
+	rm -rf build/napari && $(PYTHON) -m venv build/napari
+	build/napari/bin/pip install --quiet -c constraints.txt "$$(ls dist/neuropil-*.whl)[napari]" pyqt6 hypothesis pytest pytest-timeout
+	build/napari/bin/python -m pytest tests/browser/test_napari_window.py
 
 clean:
 	rm -rf $(VENV) demo site build dist

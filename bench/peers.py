@@ -1,11 +1,16 @@
-"""Networks that users have today, as out-of-tree networks of neuropil: MONAI's U-Net, UNETR and SwinUNETR.
+"""Networks that users have today, as out-of-tree networks of neuropil: MONAI's U-Net, UNETR and SwinUNETR, torch-em's U-Net.
 
 Named as ``model.name=peers:unet`` with this folder on PYTHONPATH (extra `bench`); see experiments/fib25_peers.yaml.
 Sizes are those of MONAI's own documentation and defaults; crops, losses, augmentation, optimiser, and what follows the
-network are ours, so that only networks are compared.
+network are ours, so that only networks are compared. torch-em's package imports a great deal (``pip install --no-deps
+torch-em`` is enough here): the file of its network, which needs PyTorch alone, is loaded by itself.
 """
 
 from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
 
 import torch
 from monai.networks.nets import UNETR, SwinUNETR, UNet
@@ -70,8 +75,27 @@ def swin_unetr(config: ModelConfig, voxel_size: Float3, outputs: int) -> nn.Modu
         return Peer(SwinUNETR(in_channels=1, out_channels=16), 16, outputs, (32, 32, 32))
 
 
+def torch_em_file(name: str) -> ModuleType:
+    """A file of torch-em's `model`, without the rest of the package."""
+    package = importlib.util.find_spec("torch_em")
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError("torch-em is missing: pip install --no-deps torch-em")
+    spec = importlib.util.spec_from_file_location(f"torch_em_{name}", Path(package.origin).parent / f"model/{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def torch_em_unet(config: ModelConfig, voxel_size: Float3, outputs: int) -> nn.Module:
+    """torch-em's UNet3d at its defaults: depth 4, 32 features doubled at each level, instance norm."""
+    body = torch_em_file("unet").UNet3d(1, 32, initial_features=32)
+    return Peer(body, 32, outputs, (16, 16, 16))
+
+
 if __name__ == "__main__":
-    for build in (unet, unetr, swin_unetr):
+    for build in (unet, unetr, swin_unetr, torch_em_unet):
         with torch.device("meta"):
             made = build(ModelConfig(), (8.0, 8.0, 8.0), 9)
         print(f"{build.__name__:12s} {sum(p.numel() for p in made.parameters()) / 1e6:6.1f} M parameters")

@@ -18,11 +18,14 @@ from neuropil.errors import ConfigError, InputError
 from neuropil.io import save_volume
 from neuropil.io.swc import SUFFIXES, read_swc
 from neuropil.registry import FORMATS
+from neuropil.report.colours import ERROR_ALPHA, ERROR_COLOURS
 from neuropil.skeleton import Skeleton
 from neuropil.view.layers import Shown, contrast
-from neuropil.view.mistakes import mistakes
+from neuropil.view.mistakes import NAMES, mistakes
 from neuropil.volume import Volume, open_volume
 
+#: Voxels of an image that are read at once to show it in space: what is larger is shown section by section.
+IN_SPACE = 2**27
 #: What napari calls a layer: data, how it is shown, and its type.
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -96,10 +99,12 @@ def layer(volume: Volume, name: str | None = None, **shown: Any) -> LayerData:
 
 
 def edges(name: str, skeleton: Skeleton) -> LayerData:
-    """A skeleton as lines from child to parent, z, y, x in nm."""
+    """A skeleton as arrows (E, 2, 3) from child to parent, z, y, x in nm: where one begins, and the way from there."""
     lines = skeleton.nodes_nm[skeleton.edges]
+    lines[:, 1] -= lines[:, 0]
     width = max(1.0, float(np.median(skeleton.radius_nm))) if len(skeleton.radius_nm) else 1.0
-    return list(lines), {"name": name, "shape_type": "line", "edge_width": width}, "shapes"
+    shown = {"edge_color": "orange", "vector_style": "line", "projection_mode": "all"}
+    return lines, {"name": name, "edge_width": width, **shown}, "vectors"
 
 
 def write_image(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
@@ -131,7 +136,15 @@ def show(shown: Sequence[Shown]) -> None:
     viewer = library.Viewer(title="neuropil")
     for data, words, kind in (entry for one in shown for entry in layers(one)):
         getattr(viewer, f"add_{kind}")(data, **words)
+    if any(one.skeletons for one in shown) and all(in_space(one) for one in shown):
+        viewer.dims.ndisplay = 3
     library.run()
+
+
+def in_space(shown: Shown) -> bool:
+    """Whether all three axes can be shown at once: a tree with no labels in the way, an image that may be read whole."""
+    image = shown.image
+    return shown.labels is None and shown.truth is None and (image is None or image.box.size < IN_SPACE)
 
 
 def layers(shown: Shown) -> list[LayerData]:
@@ -147,12 +160,22 @@ def layers(shown: Shown) -> list[LayerData]:
     found = [] if shown.image is None else [layer(shown.image, "image")]
     if shown.affinities is not None:
         found.append(layer(shown.affinities, f"affinities{shown.suffix}", visible=False))
+    both = shown.labels is not None and shown.truth is not None
     for name, volume in (("truth", shown.truth), ("labels", shown.labels)):
         if volume is not None:
-            found.append(layer(volume, name + shown.suffix, opacity=0.4, visible=name == "labels" or not shown.labels))
+            seen = name == "labels" or not shown.labels
+            # beneath mistakes, colours of objects would be taken for those of mistakes
+            found.append(layer(volume, name + shown.suffix, opacity=0.12 if both else 0.4, visible=seen))
     if shown.labels is not None and shown.truth is not None:
-        found.append(layer(mistakes(shown.truth, shown.labels), f"mistakes{shown.suffix}", opacity=0.7))
+        classes = mistakes(shown.truth, shown.labels)
+        found.append(layer(classes, f"mistakes{shown.suffix}", opacity=1.0, colormap=mistake_colours()))
     return found + [edges(name, one) for name, one in (shown.skeletons or {}).items()]
+
+
+def mistake_colours() -> dict[int | None, tuple[float, float, float, float]]:
+    """The report's colour of each class of `neuropil.view.mistakes`, red, green, blue, opacity; what is right is clear."""
+    shown = {kind: (*(value / 255 for value in ERROR_COLOURS[kind]), ERROR_ALPHA[kind]) for kind in NAMES}
+    return {None: (0.0, 0.0, 0.0, 0.0), **{kind: (r, g, b, a) for kind, (r, g, b, a) in shown.items()}}
 
 
 def _write(path: str, data: Any, meta: dict[str, Any], kind: str) -> list[str]:

@@ -15,8 +15,10 @@ import neuropil.view
 from neuropil.errors import ConfigError, InputError
 from neuropil.io import save_volume
 from neuropil.io.swc import write_swc
+from neuropil.report.colours import ERROR_ALPHA, ERROR_COLOURS
+from neuropil.report.mistakes import MATCHED, SPLIT
 from neuropil.view.layers import Shown
-from neuropil.view.napari import LazyArray, get_reader, layer, layers, show, write_image, write_labels
+from neuropil.view.napari import LazyArray, get_reader, in_space, layer, layers, show, write_image, write_labels
 from neuropil.volume import Volume, open_volume
 
 MANIFEST = Path(neuropil.view.__file__).with_name("napari.yaml")
@@ -87,8 +89,8 @@ def test_a_reader_for_volumes_and_trees_and_for_nothing_else(tmp_path, image, tr
     data, words, kind = get_reader(str(tmp_path / "a.zarr"))(str(tmp_path / "a.zarr"))[0]
     np.testing.assert_array_equal(data[...], image.numpy())
     lines, words, kind = get_reader(str(tmp_path / "t.swc"))(str(tmp_path / "t.swc"))[0]
-    assert (kind, words["name"], len(lines)) == ("shapes", "t", 2)
-    np.testing.assert_allclose(lines[0], tree.nodes_nm[[1, 0]])
+    assert (kind, words["name"], len(lines)) == ("vectors", "t", 2)
+    np.testing.assert_allclose(np.cumsum(lines[0], axis=0), tree.nodes_nm[[1, 0]])
     assert [get_reader(p) for p in ("a.docx", "folder", ["a.tif", "b.tif"])] == [None] * 3
 
 
@@ -121,10 +123,20 @@ def test_all_that_is_shown(image, truth, labels, tree):
         ("truth", "labels"),
         ("labels", "labels"),
         ("mistakes", "labels"),
-        ("a", "shapes"),
+        ("a", "vectors"),
     ]
+    colours = next(words["colormap"] for _, words, _ in found if words["name"] == "mistakes")
+    assert colours[SPLIT] == (*(value / 255 for value in ERROR_COLOURS[SPLIT]), ERROR_ALPHA[SPLIT])
+    assert MATCHED not in colours and colours[None][3] == 0  # what is right is left clear
     with pytest.raises(InputError, match="without --napari"):
         layers(Shown(meshes=Path("x")))
+
+
+def test_a_tree_is_shown_in_space_where_nothing_is_in_its_way(image, labels, tree):
+    assert in_space(Shown(image=image, skeletons={"a": tree}))
+    assert not in_space(Shown(image=image, labels=labels, skeletons={"a": tree}))
+    large = Volume(np.broadcast_to(np.uint8(0), (512, 1024, 1024)), (8, 8, 8), kind="image")
+    assert not in_space(Shown(image=large, skeletons={"a": tree}))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("napari") is not None, reason="napari is installed")
