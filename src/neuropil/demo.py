@@ -12,6 +12,7 @@ from typing import Any
 from neuropil import api
 from neuropil.errors import InputError
 from neuropil.geometry import Int3
+from neuropil.io.base import file_errors
 from neuropil.io.hdf5 import write_hdf5
 from neuropil.io.swc import write_swc
 from neuropil.synth.em import EMPhantom
@@ -109,4 +110,5 @@ class _Stages:
 def _new_folder(out: Path) -> None:
     if out.exists() and any(out.iterdir()):
         raise InputError(f"'{out}' is not empty", "a new folder", f"choose another --out, or remove '{out}'")
-    out.mkdir(parents=True, exist_ok=True)
+    with file_errors(str(out), "making"):
+        out.mkdir(parents=True, exist_ok=True)

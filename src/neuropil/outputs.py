@@ -18,6 +18,7 @@ import numpy as np
 from neuropil.config import Config
 from neuropil.errors import VolumeError
 from neuropil.geometry import Int3
+from neuropil.progress import written
 from neuropil.urls import split_url
 from neuropil.volume import Volume, open_volume
 
@@ -285,7 +286,7 @@ def write_labels(
         out, labels.shape, labels.dtype, labels, kind="labels", attrs=attrs, overwrite=overwrite, beside=beside
     )
     with new as target:
-        for block in target.blocks():
+        for block in written("writing", target.blocks(), target.box.size):
             target.write(block.write, labels.read(block.write))
     return open_volume(os.fspath(out))
 

@@ -9,8 +9,9 @@ import html
 import importlib
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -18,6 +19,9 @@ from rich.progress import Progress as RichProgress
 
 #: Seconds between plain lines, and between changes of a notebook's bar.
 LINE_EVERY, CELL_EVERY = 15.0, 0.25
+#: Voxels from which on writing a volume is shown: what is smaller takes a second or two.
+LARGE = 2**26
+T = TypeVar("T")
 
 
 class Progress:
@@ -124,6 +128,18 @@ class Progress:
         if self._total and rate > 0:
             parts.append(f"{max(0.0, (self._total - self._done) / rate):.0f} s left")
         return [*parts, self._note] if self._note else parts
+
+
+def written(title: str, blocks: Iterable[T], voxels: int) -> Iterator[T]:
+    """The same blocks, one by one, shown as work where the volume that they make up is large."""
+    if voxels < LARGE:
+        yield from blocks
+        return
+    every = list(blocks)
+    with Progress(title, len(every), unit="block") as progress:
+        for done, block in enumerate(every, start=1):
+            yield block
+            progress.update(done, len(every))
 
 
 def in_notebook() -> bool:

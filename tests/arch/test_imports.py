@@ -30,6 +30,7 @@ CORE = {
     "smoothing",
     "shards",
     "notebook",
+    "locks",
 }
 MAY = {
     "errors": set(),
@@ -42,6 +43,7 @@ MAY = {
     "versions": set(),
     "smoothing": set(),
     "shards": {"errors"},
+    "locks": {"errors"},
     "urls": {"errors", "geometry"},
     "notebook": {"geometry", "volume"},
     "volume": {"errors", "geometry", "lazy", "notebook", "registry", "remote", "urls"},
@@ -105,6 +107,7 @@ MAY = {
     },
     "demo": CORE | {"api", "io", "report", "synth"},
     "cli": {"api", "errors", "geometry"},
+    "__main__": {"cli"},
     "__init__": CORE | {"api", "training"},
 }
 #: Rooms that must not import torch, even indirectly.

@@ -23,7 +23,9 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.slow,
     pytest.mark.skipif(importlib.util.find_spec("napari") is None, reason="napari is not installed: make test-napari"),
-    pytest.mark.skipif(not os.environ.get("DISPLAY") and not shutil.which("xvfb-run"), reason="no display, no xvfb-run"),
+    pytest.mark.skipif(
+        not os.environ.get("DISPLAY") and not shutil.which("xvfb-run"), reason="no display, no xvfb-run"
+    ),
 ]
 
 #: The command line's own road; once the window stands, it is photographed and closed.

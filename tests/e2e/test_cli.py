@@ -132,7 +132,7 @@ def test_doctor_is_healthy_here(capsys: pytest.CaptureFixture[str]) -> None:
         (["train", *PAIR, "--out", "{tmp}/r", "--budget", "5m", "--set", "train.budget=3"], "--set train.budget=3"),
         (["train", "--out", "{tmp}/r"], "at least one --image"),
         (["train", "--image", "{h5}:raw", "--out", "{tmp}/r"], "1 images and 0 label volumes"),
-        (["train", "--resume", "--out", "{tmp}/r"], "run.json"),
+        (["train", "--resume", "--out", "{tmp}/r"], "there is no run"),
         (["train", "--image", "{plain}:b", "--labels", "{plain}:a", "--out", "{tmp}/r"], "looks like labels"),
         (["train", "--image", "{plain}:a", "--labels", "{plain}:a", "--out", "{tmp}/r"], "looks like an image"),
         (["evaluate", "{h5}:labels", "{plain}:a"], "looks like an image"),
@@ -273,11 +273,18 @@ def test_a_run_goes_on_with_the_volumes_it_knows(
     pair = ("--image", "silent.h5:raw", "--labels", "silent.h5:labels", "--voxel-size", "8,8,8")
     code, _, stderr = run(capsys, "train", *pair, "--out", "run", "--steps", 2, *settings)
     assert code == 0, stderr
+    card = json.loads(Path("run/run.json").read_text())
+    Path("run/run.json").write_text(json.dumps({**card, "status": "interrupted"}))
     code, stdout, stderr = run(capsys, "train", "--resume", "--out", "run", "--json")
     assert code == 0, stderr
+    assert "nothing is left" not in stderr
     assert json.loads(stdout)["run"] == "run"
     assert Run.open("run").voxel_size == (8, 8, 8)
     (tmp_path / "silent.h5").rename(tmp_path / "moved.h5")
+    code, _, stderr = run(capsys, "train", "--resume", "--out", "run")
+    assert code == 0, stderr
+    assert "'run' is complete: nothing is left to do" in stderr
+    Path("run/run.json").write_text(json.dumps({**card, "status": "interrupted"}))
     code, _, stderr = run(capsys, "train", "--resume", "--out", "run")
     assert code == 2
     assert "give the volumes again" in stderr

@@ -8,7 +8,7 @@ import pytest
 
 import neuropil.demo
 from neuropil import api, open_volume
-from neuropil.errors import InputError
+from neuropil.errors import InputError, VolumeError
 from neuropil.io.swc import read_swc
 from neuropil.synth.lm_config import LMPhantomConfig
 from neuropil.training.checkpoint import Run
@@ -27,6 +27,9 @@ def test_demo_leaves_tissue_run_segmentation_and_report(tmp_path: Path, monkeypa
         api.demo(out)
     with pytest.raises(InputError, match="a time such as"):
         api.demo(tmp_path / "other", budget="soon")
+    (tmp_path / "file").touch()
+    with pytest.raises(VolumeError, match=r"file/demo"):
+        api.demo(tmp_path / "file" / "demo")
 
 
 def test_lm_demo_leaves_a_stack_two_trees_and_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

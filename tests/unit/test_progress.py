@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import sys
 
+import numpy as np
 import pytest
 
 import neuropil.progress
+from neuropil.io import save_volume
 from neuropil.progress import Progress
+from neuropil.volume import Volume, open_volume
 
 
 def test_plain_lines_where_there_is_no_terminal(
@@ -103,3 +106,14 @@ def test_a_terminal_with_ipython_is_no_notebook(
         progress.update(2, 2)
     assert notebook.shown == []
     assert "train 2/2 steps" in capsys.readouterr().err
+
+
+def test_writing_is_shown_where_it_takes_long(tmp_path, capsys, monkeypatch) -> None:
+    image = Volume(np.zeros((64, 64, 64), np.uint8), (8, 8, 8), kind="image")
+    save_volume(image, tmp_path / "quiet.zarr")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(neuropil.progress, "LARGE", image.box.size)
+    for name in ("said.zarr", "said.precomputed"):
+        save_volume(image, tmp_path / name)
+        assert "writing 1/1 blocks" in capsys.readouterr().err
+        np.testing.assert_array_equal(open_volume(tmp_path / name).numpy(), image.numpy())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from neuropil.config import Config
 from neuropil.decoding import note_edge
@@ -48,6 +49,8 @@ def pretrain(
     words = said_length(set, budget, steps)
     choice = None if resume else chosen(recipe, image, None, words, voxel_size)
     run, config = begun(out, recipe, words, choice, resume=resume)
+    if _nothing_left(run, image, words):
+        return run
     images = raw_volumes(image, voxel_size, resumed=run)
     from neuropil.training.pretrain import fit_pretext  # last: mistakes in what was typed are told at once
 
@@ -99,6 +102,8 @@ def train(
     words = said_length(set, budget, steps)
     choice = None if resume else chosen(recipe, image, labels, words, voxel_size)
     run, config = begun(out, recipe, words, choice, resume=resume)
+    if _nothing_left(run, image, words):
+        return run
     pairs = training_pairs(image, labels, voxel_size, resumed=run, config=config)
     from neuropil.training.fit import fit  # last: mistakes in what was typed are told at once
 
@@ -147,6 +152,14 @@ def begun(
 ) -> tuple[Run | None, Config]:
     """The run to go on with, if any, and the settings: its own, those that were chosen, or those of the recipe."""
     return (None, choice.config(words)) if choice is not None else settled(out, recipe, words, resume=resume)
+
+
+def _nothing_left(run: Run | None, image: VolumeLike | Sequence[VolumeLike], words: Sequence[str]) -> TypeGuard[Run]:
+    """Whether a run that is to be resumed is complete, and nothing else was said that must be compared with it."""
+    if run is None or run.card["status"] != "complete" or several(image) or words:
+        return False
+    print(f"'{run.path}' is complete: nothing is left to do", file=sys.stderr)
+    return True
 
 
 def _beside(choice: Choice | None) -> dict[str, str]:

@@ -24,6 +24,7 @@ from neuropil.download.fetch import fetched, require_room
 from neuropil.download.pins import LOCK, Pins, read_yaml, write_yaml
 from neuropil.errors import InputError, VolumeError
 from neuropil.io.base import file_errors
+from neuropil.locks import alone_in
 from neuropil.urls import split_part
 
 DESCRIPTION = "dataset.yaml"
@@ -55,9 +56,16 @@ def prepare(wanted: DataSet, out: Path, *, mirror: str | None) -> dict[str, Any]
     """
     if not wanted.files:
         raise InputError(f"'{wanted.name}' cannot be fetched by a program", "access of your own", wanted.how)
-    pins = _claimed(wanted, out)
-    if (done := described(out)) is not None:
-        return done
+    Pins(out, wanted.name)  # a folder of another set is refused before anything is made in it
+    _claim(out)
+    with alone_in(out, "downloading", VolumeError):
+        pins = Pins(out, wanted.name)
+        pins.save()
+        return described(out) or _fetched(wanted, out, pins, mirror)
+
+
+def _fetched(wanted: DataSet, out: Path, pins: Pins, mirror: str | None) -> dict[str, Any]:
+    """Do what is left to do; the description."""
     source = out / "source"
     _require_room(wanted, out)
     for file in wanted.files:
@@ -97,11 +105,10 @@ def next_command(description: dict[str, Any], out: Path) -> str:
     return shlex.join([*words, "--out", f"runs/{name}"])
 
 
-def _claimed(wanted: DataSet, out: Path) -> Pins:
-    """The pins of a folder that is new, empty, or ours."""
+def _claim(out: Path) -> None:
+    """Make the folder, which must be new, empty, or ours."""
     if out.exists() and not out.is_dir():
         raise VolumeError(f"'{out}' is a file", "a folder", "choose another --out")
-    pins = Pins(out, wanted.name)
     others = [] if not out.exists() else [p for p in out.iterdir() if p.name != "source"]
     if others and not (out / LOCK).exists():
         raise VolumeError(
@@ -109,8 +116,6 @@ def _claimed(wanted: DataSet, out: Path) -> Pins:
         )
     with file_errors(str(out), "writing"):
         (out / "source").mkdir(parents=True, exist_ok=True)
-    pins.save()
-    return pins
 
 
 def _require_room(wanted: DataSet, out: Path) -> None:

@@ -10,7 +10,7 @@ run that was killed at any moment goes on where it was, and damaged files are fo
       plan.json                what is to be done, and from what
       done/STAGE/NUMBER.json   key of the plan, outputs, seconds, voxels, peak memory
       failed/ running/         the same names: the last error; who is at it
-      locks/                   see `neuropil.infer.locks`
+      locks/                   see `neuropil.locks`
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from neuropil.errors import NeuropilError, VolumeError
-from neuropil.infer.locks import runs_here, this_process
 from neuropil.io.base import file_errors, replace_when_whole
+from neuropil.locks import runs_here, this_process
 
 _DONE, _FAILED, _RUNNING = "done", "failed", "running"
 _CHUNK = 2**20

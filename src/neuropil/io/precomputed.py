@@ -23,6 +23,7 @@ from neuropil.io.base import file_errors, listing, our_attributes, read_json, re
 from neuropil.io.pyramid import downsampled, level_factors
 from neuropil.io.zarr_array import ZarrArray
 from neuropil.lazy import Stored
+from neuropil.progress import written
 from neuropil.remote import Place, kvstore_of, tensorstore_for
 from neuropil.volume import Volume
 
@@ -197,11 +198,11 @@ def made_here(path: Path) -> bool:
 def _write(path: Path, volume: Volume, dtype: np.dtype[Any]) -> None:
     """All scales, block by block, finest first."""
     level = _scale(path, volume, volume.box, dtype, _CHUNK)
-    for block in level.blocks(_BLOCK):
+    for block in written("writing", level.blocks(_BLOCK), level.box.size):
         level.write(block.write, volume.read(block.write).astype(dtype))
     for box, factor in scale_boxes(volume.box):
         coarse = _scale(path, level, box, dtype, _CHUNK)
-        for block in coarse.blocks(_CHUNK):
+        for block in written("scale", coarse.blocks(_CHUNK), coarse.box.size):
             coarse.write(block.write, _cells(level, block, factor))
         level = coarse
 

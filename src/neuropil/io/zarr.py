@@ -31,6 +31,7 @@ from neuropil.io.ome import (
 from neuropil.io.pyramid import downsampled, level_factors
 from neuropil.io.zarr_array import ZarrArray, checked_layout, create_array, default_layout
 from neuropil.lazy import Stored
+from neuropil.progress import written
 from neuropil.remote import Place
 from neuropil.volume import Volume
 
@@ -99,7 +100,7 @@ class ZarrFormat:
         more = {k: v for k, v in volume.attributes().items() if k not in ("resolution", "offset", "axes", "kind")}
         options: NewZarr = {"offset": volume.offset, "axes": volume.axes, "kind": volume.kind, "attrs": more}
         out = create_zarr(path, volume.shape, volume.dtype, volume.voxel_size, **options)
-        for block in out.blocks():
+        for block in written("writing", out.blocks(), out.box.size):
             out.write(block.write, volume.read(block.write))
         build_pyramid(path)
         finish(path)
@@ -211,7 +212,8 @@ def build_pyramid(path: str | os.PathLike[str]) -> list[str]:
     """
     levels = create_pyramid(path)
     for name in levels[1:]:
-        for block in open_level(path, name).blocks():
+        level = open_level(path, name)
+        for block in written(f"scale {name}", level.blocks(), level.box.size):
             fill_level(path, name, block)
     return levels
 

@@ -21,7 +21,6 @@ import numpy as np
 from neuropil.config import JobsConfig
 from neuropil.errors import ConfigError, IncompleteError, VolumeError
 from neuropil.infer.ledger import Ledger, read_plan, write_whole
-from neuropil.infer.locks import claimed, guarded, living
 from neuropil.infer.workers import Runner, Serial, open_runner
 from neuropil.jobs.contract import merged_where
 from neuropil.jobs.costs import Timings, cost_lines, costs, timings
@@ -30,6 +29,7 @@ from neuropil.jobs.job import PIECES, Job, folder_of
 from neuropil.jobs.labels import PRECOMPUTED, create_labels, finish_labels
 from neuropil.jobs.objects import create_objects
 from neuropil.jobs.tasks import perform
+from neuropil.locks import claimed, guarded, living
 from neuropil.outputs import require_replaceable
 from neuropil.progress import Progress
 from neuropil.shards import Shard

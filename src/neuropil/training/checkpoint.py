@@ -98,6 +98,10 @@ class Run:
             If it is not a run, or one of another format version.
         """
         folder = Path(path)
+        if not folder.exists():
+            raise RunError(
+                f"there is no run '{folder}'", "a directory made by `neuropil train --out`", "correct the path"
+            )
         if not (folder / CARD).is_file():
             raise RunError(
                 f"'{folder}' holds no {CARD}",

@@ -17,10 +17,11 @@ from neuropil.data.batches import Order, make_loader
 from neuropil.data.normalise import Normaliser, fit_normaliser
 from neuropil.data.sampling import Sampler, prepare, split_region
 from neuropil.data.targets import known_labels
-from neuropil.errors import ConfigError, InputError
+from neuropil.errors import ConfigError, InputError, RunError
 from neuropil.geometry import Box, Float3, Int3
 from neuropil.infer.predict import volume_plan
 from neuropil.infer.settings import predict_settings
+from neuropil.locks import alone_in
 from neuropil.models import build_model, network_stride
 from neuropil.plan import resolved
 from neuropil.tasks.base import task_named
@@ -182,19 +183,23 @@ def worked(work: Callable[[Fabric, Any], bool], job: Any, run: Run) -> Run:
     ------
     KeyboardInterrupt
         If it was stopped; the run can be resumed.
+    RunError
+        If another process is training it.
     """
     config = run.config.train
-    try:
-        finished = launch(work, job, devices=config.devices, precision=config.precision)
-    except KeyboardInterrupt:
-        Run.open(run.path).updated(status="interrupted")
-        raise
-    if not finished:
-        Run.open(run.path).updated(status="interrupted")
-        raise KeyboardInterrupt
-    done = Run.open(run.path).updated(status="complete")
-    write_atomic(done.path / "README.md", model_card(done).encode())
-    return done
+    with alone_in(run.path, "training", RunError):
+        run.updated(status="training")
+        try:
+            finished = launch(work, job, devices=config.devices, precision=config.precision)
+        except KeyboardInterrupt:
+            Run.open(run.path).updated(status="interrupted")
+            raise
+        if not finished:
+            Run.open(run.path).updated(status="interrupted")
+            raise KeyboardInterrupt
+        done = Run.open(run.path).updated(status="complete")
+        write_atomic(done.path / "README.md", model_card(done).encode())
+        return done
 
 
 def check_decoding(config: Config, held: Sequence[Part], voxel_size: Float3) -> None:

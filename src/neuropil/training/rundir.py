@@ -64,4 +64,4 @@ def open_or_create(out: str | os.PathLike[str], config: Config, card: Mapping[st
             "the settings of the first session when resuming",
             "leave out --recipe, --set, --budget and --steps: they are read from the run",
         )
-    return run.updated(status="training")
+    return run

@@ -142,7 +142,7 @@ def show(shown: Sequence[Shown]) -> None:
 
 
 def in_space(shown: Shown) -> bool:
-    """Whether all three axes can be shown at once: a tree with no labels in the way, an image that may be read whole."""
+    """Whether all three axes are shown at once: a tree has no labels in its way, its image may be read whole."""
     image = shown.image
     return shown.labels is None and shown.truth is None and (image is None or image.box.size < IN_SPACE)
 
@@ -173,9 +173,12 @@ def layers(shown: Shown) -> list[LayerData]:
 
 
 def mistake_colours() -> dict[int | None, tuple[float, float, float, float]]:
-    """The report's colour of each class of `neuropil.view.mistakes`, red, green, blue, opacity; what is right is clear."""
-    shown = {kind: (*(value / 255 for value in ERROR_COLOURS[kind]), ERROR_ALPHA[kind]) for kind in NAMES}
-    return {None: (0.0, 0.0, 0.0, 0.0), **{kind: (r, g, b, a) for kind, (r, g, b, a) in shown.items()}}
+    """The report's colour of each class of mistake, red, green, blue, opacity; everything else is clear."""
+    colours: dict[int | None, tuple[float, float, float, float]] = {None: (0.0, 0.0, 0.0, 0.0)}
+    for kind in NAMES:
+        red, green, blue = (value / 255 for value in ERROR_COLOURS[kind])
+        colours[kind] = (red, green, blue, ERROR_ALPHA[kind])
+    return colours
 
 
 def _write(path: str, data: Any, meta: dict[str, Any], kind: str) -> list[str]:

@@ -13,7 +13,7 @@ from tests.unit.jobs.conftest import SETTINGS
 
 from neuropil import api
 from neuropil.errors import ConfigError, IncompleteError, InputError, VolumeError
-from neuropil.infer.locks import claimed
+from neuropil.locks import claimed
 from neuropil.volume import Volume, open_volume
 
 

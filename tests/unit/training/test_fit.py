@@ -185,7 +185,7 @@ def test_resuming_something_else_is_refused(
         train([raw, raw], [labels, labels], tiny_run, resume=True)
     with pytest.raises(RunError, match="settings of"):
         train([raw], [labels], tiny_run, resume=True, steps=99)
-    with pytest.raises(RunError, match=r"holds no run\.json"):
+    with pytest.raises(RunError, match=r"there is no run"):
         train([raw], [labels], tmp_path / "none", resume=True)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from neuropil.errors import VolumeError
+from neuropil.errors import NeuropilError, VolumeError
 
 #: Touches of a lock before it could be thought stale.
 _TOUCHES = 4
@@ -32,6 +32,32 @@ def guarded(folder: Path) -> Iterator[None]:
     with (folder / ".guard").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def alone_in(folder: Path, work: str, error: type[NeuropilError]) -> Iterator[None]:
+    """Alone in a folder for as long as it takes, or not at all; leaves no file, and ends with the process.
+
+    Parameters
+    ----------
+    work
+        What the other one is doing there, for the message.
+    error
+        What is raised.
+
+    Raises
+    ------
+    NeuropilError
+        `error`, if another process of a machine that shares these locks is at work there.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise error(f"another process is {work} in '{folder}'", "one at a time", "wait for it, or end it") from None
+    finally:
+        os.close(handle)
 
 
 @contextmanager

@@ -1,11 +1,13 @@
 import json
 import os
+import subprocess
+import sys
 import time
 
 import pytest
 
-from neuropil.errors import VolumeError
-from neuropil.infer.locks import claimed, living, runs_here
+from neuropil.errors import RunError, VolumeError
+from neuropil.locks import alone_in, claimed, living, runs_here
 
 
 def always(other):
@@ -76,3 +78,24 @@ def test_a_held_lock_is_touched(tmp_path):
         while (tmp_path / "run.json").stat().st_mtime == 0:
             assert time.monotonic() < deadline
             time.sleep(0.02)
+
+
+def test_alone_in_a_folder_as_long_as_a_process_lives(tmp_path):
+    code = f"""
+import sys
+from pathlib import Path
+from neuropil.errors import RunError
+from neuropil.locks import alone_in
+with alone_in(Path({str(tmp_path)!r}), "training", RunError):
+    print("in", flush=True)
+    sys.stdin.read()
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"in\n"
+        with pytest.raises(RunError, match="another process is training in"), alone_in(tmp_path, "training", RunError):
+            pass
+        other.kill()
+        other.wait()
+        with alone_in(tmp_path, "training", RunError):
+            pass
+    assert not list(tmp_path.iterdir())
