@@ -42,7 +42,7 @@ def doctor(
 def demo(
     out: Annotated[Path, typer.Option("--out", help="A new folder.")] = Path("demo"),
     lm: Annotated[bool, typer.Option("--lm", help="Light microscopy: trace a neuron.")] = False,
-    budget: Annotated[str, typer.Option("--budget", help="Training time.")] = "270s",
+    budget: Annotated[str, typer.Option("--budget", help="Training time.")] = "120s",
     seed: Annotated[int, typer.Option("--seed")] = 0,
     json: Json = False,
 ) -> None:
