@@ -32,8 +32,9 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check src tests bench docs/*.py docs/pictures
 	$(BIN)/mypy
 
+# Two processes of one thread each: with two threads each they wait for one another on two cores.
 test: $(STAMP) chromium lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations 20 --durations-min 5
 
 # The site, into site/; a page that is not in its contents, or a link to nowhere, is an error. The suite builds it too.
 # (Not --quiet: warnings that are not said do not count.)
