@@ -1,4 +1,4 @@
-"""Networks that users have today, as out-of-tree networks of neuropil: MONAI's U-Net, UNETR and SwinUNETR, torch-em's U-Net.
+"""Networks that users have today, as out-of-tree networks of neuropil: those of MONAI, and torch-em's U-Net.
 
 Named as ``model.name=peers:unet`` with this folder on PYTHONPATH (extra `bench`); see experiments/fib25_peers.yaml.
 Sizes are those of MONAI's own documentation and defaults; crops, losses, augmentation, optimiser, and what follows the
