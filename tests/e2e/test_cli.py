@@ -130,6 +130,8 @@ def test_doctor_is_healthy_here(capsys: pytest.CaptureFixture[str]) -> None:
         (["train", *PAIR, "--out", "{tmp}/r", "--budget", "10m", "--steps", "5"], "both --budget and --steps"),
         (["train", *PAIR, "--out", "{tmp}/r", "--steps", "5", "--set", "train.steps=3"], "--set train.steps=3"),
         (["train", *PAIR, "--out", "{tmp}/r", "--budget", "5m", "--set", "train.budget=3"], "--set train.budget=3"),
+        (["train", *PAIR, "--out", "{tmp}/r", "--set", "data.crop=[0,48,48]"], "data.crop"),
+        (["train", *PAIR, "--out", "{tmp}/r", "--set", "data.crop=[32,-48,48]"], "data.crop"),
         (["train", "--out", "{tmp}/r"], "at least one --image"),
         (["train", "--image", "{h5}:raw", "--out", "{tmp}/r"], "1 images and 0 label volumes"),
         (["train", "--resume", "--out", "{tmp}/r"], "there is no run"),

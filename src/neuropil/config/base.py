@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PositiveInt
 
 Offset = tuple[int, int, int]
+#: Voxels along z, y, x, at least one of each.
+Extent = tuple[PositiveInt, PositiveInt, PositiveInt]
 
 
 class Settings(BaseModel):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, field_validator, model_validator
 
-from neuropil.config.base import Offset, Settings
+from neuropil.config.base import Extent, Settings
 from neuropil.config.sets import AUGMENT_SETS
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -104,7 +104,7 @@ class AugmentConfig(Settings):
 class DataConfig(Settings):
     """Where training crops come from and how intensities are normalised."""
 
-    crop: Offset | None = Field(None, description="voxels z, y, x; chosen from the voxel size when empty")
+    crop: Extent | None = Field(None, description="voxels z, y, x; chosen from the voxel size when empty")
     normalise: Literal["percentile", "zscore", "uint8"] = "percentile"
     percentiles: tuple[float, float] = (0.5, 99.5)
     min_labelled: float = Field(0.05, ge=0, le=1, description="least labelled share of a crop")
