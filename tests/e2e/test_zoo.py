@@ -177,7 +177,7 @@ def test_the_page_can_be_typed_in(
             ("share", "RUN", "--out", "m.zip", *TERMS, "--format", "bioimageio", "--half-precision"),
             "the format neuropil",
         ),
-        (("share", "none", "--out", "m.zip", *TERMS), "holds no run.json"),
+        (("share", "none", "--out", "m.zip", *TERMS), "there is no run"),
         (("share", "RUN", "--out", "zoo", *TERMS), "exists already"),
         (("share", "RUN", "--out", "no/where/m.zip", *TERMS), "does not exist"),
         (("share", "RUN", "--out", "m.zip", *TERMS, "--seeds", "RUN"), "the seed is the same"),
