@@ -31,6 +31,7 @@ from neuropil.errors import RunError
 from neuropil.geometry import Box, Float3, Int3
 from neuropil.infer.predict import predict_volume
 from neuropil.infer.settings import predict_settings
+from neuropil.inputs import opened_run
 from neuropil.metrics.overlap import contingency
 from neuropil.metrics.partition import scores
 from neuropil.models import network_stride
@@ -38,7 +39,7 @@ from neuropil.post.agglomerate import hierarchy
 from neuropil.studies.design import Cell, Design, labelled_part, read_design
 from neuropil.studies.run import LEAST
 from neuropil.tasks import neurons
-from neuropil.tasks.base import Predicted
+from neuropil.tasks.base import Labelled, Predicted
 from neuropil.training.checkpoint import Run
 from neuropil.versions import versions
 from neuropil.volume import Volume, open_volume, require_kind
@@ -95,9 +96,18 @@ def chosen(network: Network, design: Design, cell: Cell) -> dict[str, tuple[floa
     found = {f"VOI, {where}": (row["threshold"], tuple(row["bias"])) for where, row in by_voi.items()}
     always = config.model_copy(update={"segment": config.segment.model_copy(update={"enough": sys.maxsize})})
     for where, parts in _wheres(slabs, rest).items():
-        row = neurons.from_few(by_voi["slab"], lambda parts=parts: parts, voxel_size, always)  # type: ignore[misc]
+        row = neurons.from_few(by_voi["slab"], labelled_as(slabs, parts), voxel_size, always)
         found[f"merges, {where}"] = (row["threshold"], tuple(row["bias"]))
+    init = design.arms[cell.arm].init
+    if init is not None:
+        kept = opened_run(init).calibration
+        found["that of the first weights"] = (kept["threshold"], tuple(kept["bias"]))
     return found
+
+
+def labelled_as(slabs: Sequence[Predicted], parts: Sequence[Predicted]) -> Labelled:
+    """What there is to calibrate on, without first weights."""
+    return Labelled(slabs, lambda: parts)
 
 
 def _wheres(slabs: list[Predicted], rest: list[Predicted]) -> dict[str, Sequence[Predicted]]:

@@ -14,6 +14,7 @@ import numpy as np
 from neuropil.config import Config, SegmentConfig, override, parse_config
 from neuropil.config.base import Settings
 from neuropil.errors import ConfigError, GeometryError
+from neuropil.geometry import ALIKE, alike
 from neuropil.outputs import new_output, provenance
 from neuropil.plan import resolved
 from neuropil.progress import Progress
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 UNCALIBRATED = 0.5
 #: Settings that a run was made with.
 _LEARNED = ("recipe", "task", "data", "model", "train", "pretrain", "inflate", "organelles", "trees")
-#: Largest relative difference between the voxel sizes of a run and of a volume.
-TOLERANCE = 0.25
 
 
 @dataclass(frozen=True)
@@ -61,10 +60,10 @@ def prediction(run: Run, image: Volume, words: Sequence[str]) -> Prediction:
     from neuropil.infer.predict import volume_plan
     from neuropil.infer.settings import predict_settings
 
-    if any(abs(a / b - 1) > TOLERANCE for a, b in zip(image.voxel_size, run.voxel_size, strict=True)):
+    if not alike(image.voxel_size, run.voxel_size):
         raise GeometryError(
             f"'{image.name}' with voxel size {image.voxel_size} nm for a run trained at {run.voxel_size} nm",
-            f"a voxel size within {TOLERANCE:.0%} of the run's",
+            f"a voxel size within {ALIKE:.0%} of the run's",
             "resample the volume, train at its voxel size, or give --voxel-size if the metadata is wrong",
         )
     stride = run.stride

@@ -11,10 +11,24 @@ from neuropil.errors import GeometryError
 Int3 = tuple[int, int, int]
 Float3 = tuple[float, float, float]
 
+#: Largest relative difference between the voxel size that a network has learned and one that it is used at.
+ALIKE = 0.25
+
 
 def same_voxel_size(a: Float3, b: Float3) -> bool:
     """Whether two voxel sizes (nm; z, y, x) are equal to one part in a thousand, as file formats round them."""
     return all(math.isclose(p, q, rel_tol=1e-3) for p, q in zip(a, b, strict=True))
+
+
+def alike(voxel_size: Float3, learned: Float3) -> bool:
+    """Whether voxels are of about the size (nm; z, y, x) that a network has learned: within `ALIKE` of it.
+
+    Examples
+    --------
+    >>> alike((10, 10, 10), (8, 8, 8)), alike((40, 4, 4), (8, 8, 8))
+    (True, False)
+    """
+    return all(abs(a / b - 1) <= ALIKE for a, b in zip(voxel_size, learned, strict=True))
 
 
 @dataclass(frozen=True, order=True)

@@ -42,7 +42,9 @@ class SegmentConfig(Settings):
     """From affinities to neurons."""
 
     method: str = "agglomerate"
-    threshold: float | None = Field(None, gt=0, lt=1, description="merge edges of at least this affinity; from the run")
+    threshold: float | None = Field(
+        None, gt=0, lt=1, description="merge edges of at least this affinity; calibrated by a run when empty"
+    )
     score: Score = "mean"
     quantile: float = Field(0.5, gt=0, lt=1, description="which quantile of the edge's affinities is its score")
     contact: float = Field(0.0, ge=0, description="voxel edges of affinity 0 that every contact counts in addition")
@@ -53,7 +55,12 @@ class SegmentConfig(Settings):
     enough: int = Field(
         1000,
         ge=0,
-        description="fragments in what a run holds back below which its threshold comes from all labelled voxels",
+        description="fragments in what a run holds back below which its threshold comes from elsewhere, see few",
+    )
+    few: Literal["first", "labelled"] = Field(
+        "first",
+        description="where fragments are few: keep the decoding of first weights, if there is one, or find a threshold "
+        "on all labelled voxels",
     )
     calibrate_bias: bool = Field(True, description="try fitted channel biases on what a run holds back")
     objective: Literal["voi", "cremi"] = Field("voi", description="score that calibration minimises")

@@ -7,8 +7,8 @@ the same for all tasks. What every task has in common: a channel is stored as ro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -46,8 +46,24 @@ class Predicted(NamedTuple):
     labels_ZYX: npt.NDArray[Any]
 
 
-#: Predictions of the slabs and of all that was learned from.
-Everything = Callable[[], Sequence[Predicted]]
+@dataclass(frozen=True)
+class Labelled:
+    """What there is to calibrate on where the slabs alone are too small.
+
+    Parameters
+    ----------
+    slabs
+        What was held back.
+    everything
+        Predicts all labelled voxels when it is called: the slabs and what was learned from.
+    first
+        The decoding that was calibrated for the first weights, where the whole network began with those of a run of
+        the same task and channels; empty otherwise.
+    """
+
+    slabs: Sequence[Predicted]
+    everything: Callable[[], Sequence[Predicted]]
+    first: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Hint(NamedTuple):
@@ -106,8 +122,8 @@ class Task:
     headline
         Keys of the scores that a model card shows.
     from_few
-        (what `calibrate` found, a function that predicts all labelled voxels, voxel size, settings) → the same, or,
-        where the slabs are too small to calibrate on, with a calibration from all labelled voxels. Optional.
+        (what `calibrate` found, what is labelled, voxel size, settings) → the same, or, where the slabs are too small
+        to calibrate on, with a decoding from all labelled voxels or from the first weights. Optional.
     hint
         (settings, voxel size) → what is taught beside, to help with the task; nothing by default.
     blocks
@@ -128,7 +144,7 @@ class Task:
     calibrate: Callable[[Sequence[Predicted], Float3, Config], dict[str, Any]]
     decode: Callable[[npt.NDArray[Any], Offsets, Float3, Config], npt.NDArray[np.uint64]]
     headline: tuple[str, ...]
-    from_few: Callable[[dict[str, Any], Everything, Float3, Config], dict[str, Any]] | None = None
+    from_few: Callable[[dict[str, Any], Labelled, Float3, Config], dict[str, Any]] | None = None
     hint: Callable[[Config, Float3], Hint | None] = no_hint
     blocks: Callable[[Offsets, Float3, Config], Decoder | None] = no_blocks
     pooled: bool = False

@@ -6,7 +6,7 @@ the decoding that scores best is the calibration that a run keeps for its predic
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from neuropil.metrics.partition import scores
 from neuropil.post.agglomerate import hierarchy
 from neuropil.post.decoders import Decoder, Neurons
 from neuropil.registry import SEGMENTERS
-from neuropil.tasks.base import Channel, Everything, Hint, Predicted, Task, labels_of
+from neuropil.tasks.base import Channel, Hint, Labelled, Predicted, Task, labels_of
 from neuropil.tasks.merges import judged, right_or_wrong
 
 if TYPE_CHECKING:
@@ -111,14 +111,17 @@ def blocks(offsets: Offsets, voxel_size: Float3, config: Config) -> Decoder | No
 
 
 def calibrate(slabs: Sequence[Predicted], voxel_size: Float3, config: Config) -> dict[str, Any]:
-    """Scores at the best decoding, the sweep over thresholds, and the calibration to keep."""
+    """Scores at the best decoding, the sweep over thresholds, and the calibration to keep.
+
+    A threshold or biases that the settings say are kept.
+    """
     offsets = _offsets(config)
     if config.segment.method != "agglomerate":
         # a segmenter that has no threshold to calibrate
         row = _mean_scores([contingency(labels, decode(a, offsets, voxel_size, config)) for a, labels in slabs])
         return {"score": row[_objective(config)], **row, "calibration": {"threshold": None, "bias": []}}
-    trials = [_sweep(slabs, voxel_size, config, (0.0,) * len(offsets))]
-    if config.segment.calibrate_bias:
+    trials = [_sweep(slabs, voxel_size, config, config.segment.bias or (0.0,) * len(offsets))]
+    if config.segment.calibrate_bias and not config.segment.bias:
         widen = border_steps(config.data, voxel_size)
         trials.append(
             _sweep(slabs, voxel_size, config, fitted_bias(slabs, offsets, widen, zero_label=config.data.zero_label))
@@ -127,17 +130,23 @@ def calibrate(slabs: Sequence[Predicted], voxel_size: Float3, config: Config) ->
     return {**best, "calibration": {"threshold": best["threshold"], "bias": best["bias"]}}
 
 
-def from_few(found: dict[str, Any], everything: Everything, voxel_size: Float3, config: Config) -> dict[str, Any]:
-    """Where the slabs hold few fragments, the threshold at which merges of all labelled voxels turn wrong.
+def from_few(found: dict[str, Any], labelled: Labelled, voxel_size: Float3, config: Config) -> dict[str, Any]:
+    """Where the slabs hold few fragments: the decoding of the first weights, or one from all labelled voxels.
 
-    It is better to look at voxels that were learned from than at one or two contacts that were not. The score that
-    picks the weights stays that of the slabs, and so does the threshold where no merge can be judged anywhere.
+    What thousands of fragments said of the first weights says more of weights that began there than some dozens do
+    (docs/results/label_efficiency.md). Without such, it is the threshold at which merges of all labelled voxels turn
+    wrong: it is better to look at voxels that were learned from than at one or two contacts that were not. The score
+    that picks the weights stays that of the slabs, and so does the threshold where no merge can be judged anywhere.
     """
     if config.segment.method != "agglomerate" or found["fragments"] >= config.segment.enough:
         return found
+    if config.segment.threshold is not None:
+        return found
+    if labelled.first.get("threshold") is not None and config.segment.few == "first":
+        return calibrate(labelled.slabs, voxel_size, _decoded_as(config, labelled.first))
     segment = config.segment.model_copy(update={"bias": tuple(found["bias"])})
     trees = []
-    for stored, labels in everything():
+    for stored, labels in labelled.everything():
         whole = hierarchy(stored, _offsets(config), voxel_size, segment)
         trees.append(judged(whole.tree, contingency(labels, whole.fragments_ZYX)))
     if not any(len(tree.levels) for tree in trees):
@@ -147,13 +156,18 @@ def from_few(found: dict[str, Any], everything: Everything, voxel_size: Float3, 
     return {**found, **row, "calibration": {**found["calibration"], "threshold": threshold}}
 
 
+def _decoded_as(config: Config, calibration: Mapping[str, Any]) -> Config:
+    kept = {"threshold": calibration["threshold"], "bias": tuple(calibration["bias"])}
+    return config.model_copy(update={"segment": config.segment.model_copy(update=kept)})
+
+
 def _sweep(slabs: Sequence[Predicted], voxel_size: Float3, config: Config, bias: tuple[float, ...]) -> dict[str, Any]:
     """Mean scores over the slabs at each threshold."""
     segment = config.segment.model_copy(update={"bias": bias})
     wholes = [hierarchy(a, _offsets(config), voxel_size, segment) for a, _ in slabs]
     tables = [contingency(labels, w.fragments_ZYX) for w, (_, labels) in zip(wholes, slabs, strict=True)]
-    rows = []
-    for threshold in THRESHOLDS:
+    rows, said = [], config.segment.threshold
+    for threshold in THRESHOLDS if said is None else (said,):
         cuts = [table.regrouped(w.lookup(threshold)) for w, table in zip(wholes, tables, strict=True)]
         rows.append({"threshold": threshold, **_mean_scores(cuts)})
     objective = _objective(config)

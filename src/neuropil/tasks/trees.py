@@ -15,7 +15,7 @@ import numpy as np
 from neuropil.config import Config
 from neuropil.data.tree_labels import TreeVoxels, tree_labels
 from neuropil.geometry import Float3
-from neuropil.tasks.base import Channel, Everything, Predicted, Task
+from neuropil.tasks.base import Channel, Labelled, Predicted, Task
 from neuropil.tasks.foreground import best_of, blocks, counted, decode, needs_background, overlap_at, reached, tried
 
 if TYPE_CHECKING:
@@ -67,14 +67,14 @@ def calibrate(slabs: Sequence[Predicted], voxel_size: Float3, config: Config) ->
     return {**best_of(rows, "dice", config), "foreground_voxels": int(inside[1].sum())}
 
 
-def from_few(found: dict[str, Any], everything: Everything, voxel_size: Float3, config: Config) -> dict[str, Any]:
+def from_few(found: dict[str, Any], labelled: Labelled, voxel_size: Float3, config: Config) -> dict[str, Any]:
     """Where the slabs have little foreground, the threshold of best Dice over all that is labelled.
 
     It is better to look at neurites that were learned from than at hardly any; other scores stay those of the slabs.
     """
     if not config.instances.calibrate or found["foreground_voxels"] >= config.trees.enough:
         return found
-    return {**found, "calibration": calibrate(everything(), voxel_size, config)["calibration"]}
+    return {**found, "calibration": calibrate(labelled.everything(), voxel_size, config)["calibration"]}
 
 
 TASK = Task(

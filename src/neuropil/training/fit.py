@@ -32,7 +32,7 @@ from neuropil.training.loop import train_loop
 from neuropil.training.objective import Batch, HintedObjective, SupervisedObjective
 from neuropil.training.rundir import open_or_create, origin
 from neuropil.training.sinks import check_sinks
-from neuropil.training.transfer import adopted, read_first_weights, transfer
+from neuropil.training.transfer import adopted, decoding_of, read_first_weights, transfer
 from neuropil.training.validate import Part, Validator
 from neuropil.volume import Volume
 
@@ -49,6 +49,7 @@ class Job:
     normalisers: Sequence[Normaliser]
     run: Run
     init: str | None
+    first: Mapping[str, Any]
 
     @property
     def settings(self) -> Config:
@@ -137,14 +138,16 @@ def fit_prepared(
     run = open_or_create(out, settings, card, resume=resume)
     for name, text in (beside or {}).items():
         write_atomic(run.path / name, text.encode())
-    job = Job(ready.pairs, ready.regions, ready.held, ready.normalisers, run, (run.card["init"] or {}).get("path"))
+    begun = run.card["init"] or {}
+    decoding = begun.get("decoding", {})
+    job = Job(ready.pairs, ready.regions, ready.held, ready.normalisers, run, begun.get("path"), decoding)
     return worked(_work, job, run)
 
 
 def prepared(pairs: Sequence[Pair], config: Config, init: str | None) -> Prepared:
     """Fill the settings and check all that can be wrong, before a directory exists; see `fit`."""
     voxel_size = _voxel_size(pairs)
-    config = _flat_if_thin(adopted(config, init), pairs)
+    config = _flat_if_thin(adopted(config, init, voxel_size), pairs)
     settings = resolved(config, voxel_size, network_stride(config.model, voxel_size))
     check_crop(settings, network_stride(settings.model, voxel_size))
     check_sinks(settings)
@@ -238,7 +241,7 @@ def first_weights(init: str, config: Config, voxel_size: Float3) -> dict[str, An
     network = _built(config, voxel_size)
     account = transfer(network, tensors, config.train, str(path))
     print("\n".join(account.lines(str(path))), file=sys.stderr)
-    return {**identity, "account": account.summary()}
+    return {**identity, "account": account.summary(), "decoding": decoding_of(path, account, config)}
 
 
 def check_crop(config: Config, stride: Int3) -> None:
@@ -265,7 +268,7 @@ def _work(fabric: Fabric, job: Job) -> bool:
         Part(image, labels, region, normaliser)
         for (image, labels), region, normaliser in zip(job.pairs, job.regions, job.normalisers, strict=True)
     ]
-    validator = Validator(job.held, learned, config, predict_settings(config, stride), context)
+    validator = Validator(job.held, learned, config, predict_settings(config, stride), context, job.first)
     return train_loop(fabric, job.run, _objective(job), batches, validator)
 
 

@@ -14,8 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from neuropil.affinities import Offsets
 from neuropil.config import Config, ModelConfig, TrainConfig, parse_config
 from neuropil.errors import ConfigError, RunError, listed
+from neuropil.geometry import Float3, alike
+from neuropil.plan import default_offsets
+from neuropil.tasks.base import task_named
 from neuropil.training.checkpoint import CARD, WEIGHTS, Run, read_tensors
 
 #: Settings under model.vit. that are of the network around an encoder, or of its training: never taken over.
@@ -71,16 +75,20 @@ class Account:
         }
 
 
-def adopted(config: Config, init: str | None) -> Config:
-    """The settings, with those of the encoder that first weights come from where it is an inflated one.
+def adopted(config: Config, init: str | None, voxel_size: Float3) -> Config:
+    """The settings, with what those of the first weights say of their meaning.
 
-    Its sizes are those of a file of somebody else, and of some of them (heads, eps) no shape tells. What was taken
-    over is said on stderr. Of another encoder, such settings must be the same on both sides.
+    Of an inflated encoder, its sizes: they are those of a file of somebody else, and of some of them (heads, eps) no
+    shape tells. Of another encoder, such settings must be the same on both sides. Of a network that learned
+    affinities at about this voxel size, their steps, unless the settings say others. What is taken over, and what is
+    not the same, is said on stderr.
 
     Parameters
     ----------
     init
         A run directory, or the weights in one; of a file elsewhere nothing is known.
+    voxel_size
+        nm, z, y, x, of what will be trained on.
 
     Raises
     ------
@@ -96,7 +104,7 @@ def adopted(config: Config, init: str | None) -> Config:
     config, theirs = _encoder_only(config, run, str(folder)), run.config.model
     if theirs.encoder != "vit_inflated":
         _check_unseen(config.model, theirs, str(folder))
-        return config
+        return _their_steps(config, run, voxel_size, str(folder))
     values = config.model_dump(mode="json")
     kept = {key: values["model"]["vit"][key] for key in _OWN}
     values["model"] |= {
@@ -123,6 +131,27 @@ def _encoder_only(config: Config, run: Run, where: str) -> Config:
         return config
     print(f"'{where}' was trained for {made}, not {config.task}: its encoder is taken", file=sys.stderr)
     return config.model_copy(update={"train": config.train.model_copy(update={"transfer": "encoder"})})
+
+
+def _their_steps(config: Config, run: Run, voxel_size: Float3, where: str) -> Config:
+    """The settings, with the steps of affinities that a network has learned."""
+    if not run.card.get("offsets") or config.train.transfer == "encoder":
+        return config
+    ours = config.model.offsets or default_offsets(voxel_size)
+    if run.offsets == ours:
+        return config
+    if config.model.offsets is None and alike(voxel_size, run.voxel_size):
+        print(f"taken over from '{where}': the steps of its affinities, {_steps(run.offsets)}", file=sys.stderr)
+        return config.model_copy(update={"model": config.model.model_copy(update={"offsets": run.offsets})})
+    print(
+        f"note: '{where}' learned affinities of {_steps(run.offsets)}; the same outputs will learn {_steps(ours)}",
+        file=sys.stderr,
+    )
+    return config
+
+
+def _steps(offsets: Offsets) -> str:
+    return " ".join(",".join(str(step) for step in offset) for offset in offsets)
 
 
 def _check_unseen(ours: ModelConfig, theirs: ModelConfig, where: str) -> None:
@@ -154,6 +183,16 @@ def read_first_weights(init: str) -> tuple[Path, dict[str, Tensor], dict[str, st
     path = Path(init) / WEIGHTS if Path(init).is_dir() else Path(init)
     tensors, _ = read_tensors(path)
     return path, tensors, {"path": str(path), "sha256": sha256_of(path)}
+
+
+def decoding_of(path: Path, account: Account, config: Config) -> dict[str, Any]:
+    """The decoding that came with first weights; empty unless a whole run of this task and these channels was taken."""
+    if account.missing or account.unused or not (path.parent / CARD).is_file():
+        return {}
+    run, task = Run.open(path.parent), task_named(config.task)
+    theirs, ours = ([(c.name, c.step) for c in channels] for channels in (run.channels, task.channels(config)))
+    same = run.task == config.task and theirs == ours
+    return run.calibration if same else {}
 
 
 def sha256_of(path: Path) -> str:

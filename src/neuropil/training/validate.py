@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from neuropil.config import Config
 from neuropil.data.normalise import Normaliser
 from neuropil.geometry import Box, Int3
 from neuropil.infer.predict import PredictSettings, predict_volume
-from neuropil.tasks.base import Predicted, task_named
+from neuropil.tasks.base import Labelled, Predicted, task_named
 from neuropil.volume import Volume
 
 
@@ -44,6 +44,8 @@ class Validator:
         How to predict.
     context
         Voxels of image around a slab that prediction may see.
+    first
+        The decoding that came with the first weights, if one did.
     """
 
     held: Sequence[Part]
@@ -51,6 +53,7 @@ class Validator:
     config: Config
     settings: PredictSettings
     context: Int3
+    first: Mapping[str, Any]
 
     def __call__(self, model: nn.Module) -> dict[str, Any]:
         """Scores at the best decoding, and the calibration to keep; see `neuropil.tasks.base.Task.calibrate`."""
@@ -58,11 +61,11 @@ class Validator:
         task, voxel_size = task_named(self.config.task), self.held[0].image.voxel_size
         found = task.calibrate(slabs, voxel_size, self.config)
         if task.from_few is not None:
-            learned = partial(self._learned, model, slabs)
-            found = task.from_few(found, learned, voxel_size, self.config)
+            labelled = Labelled(slabs, partial(self._everything, model, slabs), self.first)
+            found = task.from_few(found, labelled, voxel_size, self.config)
         return {**found, "slabs": len(self.held)}
 
-    def _learned(self, model: nn.Module, slabs: Sequence[Predicted]) -> Sequence[Predicted]:
+    def _everything(self, model: nn.Module, slabs: Sequence[Predicted]) -> Sequence[Predicted]:
         return [*slabs, *(self._predict(model, part) for part in self.learned)]
 
     def _predict(self, model: nn.Module, slab: Part) -> Predicted:

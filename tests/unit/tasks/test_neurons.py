@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 
 from neuropil.affinities import NEAREST, affinities_from_labels
-from neuropil.config import load_config
-from neuropil.tasks.base import Predicted
-from neuropil.tasks.neurons import calibrate, fitted_bias, from_few, most_robust
+from neuropil.config import load_config, override
+from neuropil.metrics.overlap import contingency
+from neuropil.metrics.partition import scores
+from neuropil.tasks.base import Labelled, Predicted
+from neuropil.tasks.neurons import calibrate, decode, fitted_bias, from_few, most_robust
 
+NM = (8.0, 8.0, 8.0)
 LABELS = np.repeat(np.array([1, 2], np.uint32), 8)[None, None, :] * np.ones((6, 8, 1), np.uint32)
 
 
@@ -62,7 +65,7 @@ def test_few_fragments_are_calibrated_by_the_merges_of_all_labelled_voxels() -> 
     other = labels[:, :12, :32].copy()
     other[..., 16:] = 9
     slab = Predicted(stored[:, :, :12, :32], other)
-    found = calibrate([slab], (8.0, 8.0, 8.0), config)
+    found = calibrate([slab], NM, config)
     assert found["calibration"]["threshold"] > 0.51
     asked = []
 
@@ -70,14 +73,14 @@ def test_few_fragments_are_calibrated_by_the_merges_of_all_labelled_voxels() -> 
         asked.append(1)
         return [slab, Predicted(stored, labels)]
 
-    better = from_few(found, everything, (8.0, 8.0, 8.0), config)
+    better = from_few(found, Labelled([slab], everything), NM, config)
     assert 77 / 255 < better["calibration"]["threshold"] < 129 / 255
     assert better["threshold"] == better["calibration"]["threshold"]
     assert better["score"] == found["score"]
     assert len(asked) == 1
     # slabs with enough fragments are trusted, and nothing is predicted for it
     plenty = load_config("em_neurons", ["model.offsets=[[-1,0,0],[0,-1,0],[0,0,-1]]", "segment.enough=1"])
-    assert from_few(found, everything, (8.0, 8.0, 8.0), plenty) == found
+    assert from_few(found, Labelled([slab], everything), NM, plenty) == found
     assert len(asked) == 1
 
 
@@ -85,13 +88,50 @@ def test_where_no_merge_can_be_judged_the_slabs_decide() -> None:
     config = load_config("em_neurons", ["model.offsets=[[-1,0,0],[0,-1,0],[0,0,-1]]"])
     labels, stored = _neurites(2)
     slab = Predicted(stored, labels)
-    found = calibrate([slab], (8.0, 8.0, 8.0), config)
+    found = calibrate([slab], NM, config)
     nowhere = Predicted(stored, np.full(labels.shape, 2**64 - 1, np.uint64))
-    assert from_few(found, lambda: [nowhere], (8.0, 8.0, 8.0), config) == found
+    assert from_few(found, Labelled([slab], lambda: [nowhere]), NM, config) == found
 
 
 @pytest.mark.parametrize("method", ["mutex", "package.module:other"])
 def test_a_segmenter_without_thresholds_is_left_alone(method: str) -> None:
     config = load_config("em_neurons", [f"segment.method={method}"])
     found = {"score": 1.0, "calibration": {"threshold": None, "bias": []}}
-    assert from_few(found, pytest.fail, (8.0, 8.0, 8.0), config) is found
+    assert from_few(found, Labelled([], pytest.fail), NM, config) is found
+
+
+def test_few_fragments_keep_the_decoding_of_the_first_weights() -> None:
+    config = load_config("em_neurons", ["model.offsets=[[-1,0,0],[0,-1,0],[0,0,-1]]"])
+    labels, stored = _neurites(6)
+    slab = Predicted(stored, labels)
+    found = calibrate([slab], NM, config)
+    first = {"threshold": 0.9, "bias": [0.5, 0.0, -0.5]}
+    kept = from_few(found, Labelled([slab], pytest.fail, first), NM, config)
+    assert kept["calibration"] == first
+    # the scores are those of that decoding, on the slabs
+    said = load_config("em_neurons", ["segment.threshold=0.9", "segment.bias=[0.5,0,-0.5]"])
+    decoded = decode(stored, NEAREST, NM, said)
+    assert kept["voi_sum"] == pytest.approx(
+        scores(contingency(labels, decoded), convention="neuropil")["voi_sum"], abs=1e-4
+    )
+    assert kept["score"] > found["score"]
+    # with fragments enough, or if it is asked for, the labels decide
+    plenty = override(config, ["segment.enough=1"])
+    assert from_few(found, Labelled([slab], pytest.fail, first), NM, plenty) == found
+    labelled = override(config, ["segment.few=labelled"])
+    assert from_few(found, Labelled([slab], lambda: [slab], first), NM, labelled)["calibration"] != first
+
+
+def test_a_threshold_and_biases_that_are_set_are_kept() -> None:
+    labels, stored = _neurites(6)
+    words = ["model.offsets=[[-1,0,0],[0,-1,0],[0,0,-1]]", "segment.threshold=0.37"]
+    slab = Predicted(stored, labels)
+    found = calibrate([slab], NM, load_config("em_neurons", words))
+    assert found["calibration"]["threshold"] == 0.37
+    assert [row["threshold"] for row in found["sweep"]] == [0.37]
+    few = from_few(
+        found, Labelled([slab], pytest.fail, {"threshold": 0.5, "bias": []}), NM, load_config("em_neurons", words)
+    )
+    assert few == found
+    both = load_config("em_neurons", [*words, "segment.bias=[1,1,1]"])
+    assert calibrate([slab], NM, both)["calibration"] == {"threshold": 0.37, "bias": [1.0, 1.0, 1.0]}

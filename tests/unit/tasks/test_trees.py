@@ -8,7 +8,7 @@ import torch
 
 from neuropil.config import Config, parse_config
 from neuropil.data.tree_labels import BESIDE, INSIDE, MIDDLE, SHELL, TreeVoxels
-from neuropil.tasks.base import Predicted
+from neuropil.tasks.base import Labelled, Predicted
 from neuropil.tasks.foreground import THRESHOLDS
 from neuropil.tasks.losses import centreline_recall_loss
 from neuropil.tasks.trees import TASK, calibrate, channels, from_few, loss
@@ -138,7 +138,7 @@ def test_slabs_with_hardly_any_neurite_leave_the_threshold_to_all_that_is_labell
 
     found = calibrate([bare], NM, config())
     assert found["foreground_voxels"] == 0
-    better = from_few(found, everything, NM, config())
+    better = from_few(found, Labelled([bare], everything), NM, config())
     assert 0 < better["calibration"]["foreground"] <= 0.5
     assert {k: v for k, v in better.items() if k != "calibration"} == {
         k: v for k, v in found.items() if k != "calibration"
@@ -146,7 +146,7 @@ def test_slabs_with_hardly_any_neurite_leave_the_threshold_to_all_that_is_labell
     assert len(asked) == 1
     enough = calibrate([whole], NM, config())
     assert enough["foreground_voxels"] == 1000
-    assert from_few(enough, everything, NM, config()) is enough
+    assert from_few(enough, Labelled([whole], everything), NM, config()) is enough
     fixed = parse_config({"task": "trees", "instances": {"calibrate": False}})
-    assert from_few(calibrate([bare], NM, fixed), everything, NM, fixed)["calibration"] == {}
+    assert from_few(calibrate([bare], NM, fixed), Labelled([bare], everything), NM, fixed)["calibration"] == {}
     assert len(asked) == 1

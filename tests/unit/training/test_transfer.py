@@ -13,6 +13,8 @@ from neuropil.errors import ConfigError, RunError
 from neuropil.training.checkpoint import Run
 from neuropil.training.transfer import adopted, transfer
 
+NM = (8.0, 8.0, 8.0)
+
 
 class Net(nn.Module):
     """An encoder of two layers and a head."""
@@ -85,26 +87,26 @@ def test_an_inflated_run_brings_the_sizes_of_its_encoder_and_says_so(
     sizes = ("model.vit.dim=24", "model.vit.depth=2", "model.vit.heads=2", "model.vit.eps=0.5")
     run = _inflated(tmp_path / "i", *sizes, "model.vit.taps=[2]", "model.vit.inflated.positions=table")
     mine = override(Config(), ["model.vit.decoder=[8,8]", "model.vit.drop_path=0.1", "train.lr=0.5"])
-    found = adopted(mine, str(run))
+    found = adopted(mine, str(run), NM)
     vit = found.model.vit
     assert (found.model.name, found.model.encoder, vit.dim, vit.eps) == ("unetr", "vit_inflated", 24, 0.5)
     # what is of the network around it, and of training, stays the user's
     assert (vit.decoder, vit.drop_path, vit.taps, found.train) == ((8, 8), 0.1, None, mine.train)
     assert "taken over from" in capsys.readouterr().err
-    assert adopted(found, str(run)) == found
+    assert adopted(found, str(run), NM) == found
     assert capsys.readouterr().err == ""
 
 
 def test_other_first_weights_bring_no_settings(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "p", override(Config(), ["model.name=unetr", "model.vit.dim=24"]), {"kind": "encoder"})
     for init in (None, str(run.path), str(tmp_path / "none.safetensors")):
-        assert adopted(Config(), init) == Config()
+        assert adopted(Config(), init, NM) == Config()
 
 
 def test_taps_that_do_not_fit_the_inflated_encoder_are_refused(tmp_path: Path) -> None:
     run = _inflated(tmp_path / "i", "model.vit.depth=2")
     with pytest.raises(ConfigError, match="taps"):
-        adopted(override(Config(), ["model.vit.taps=[3,6]"]), str(run))
+        adopted(override(Config(), ["model.vit.taps=[3,6]"]), str(run), NM)
 
 
 @pytest.mark.parametrize(
@@ -121,21 +123,43 @@ def test_settings_that_no_shape_tells_must_agree(words: tuple[str, ...], differs
     ours = override(theirs, [differs])
     name, _, value = differs.partition("=")
     for init in (run, run / "model.safetensors"):
-        assert adopted(theirs, str(init)) == theirs
+        assert adopted(theirs, str(init), NM) == theirs
         with pytest.raises(ConfigError, match=name) as caught:
-            adopted(ours, str(init))
+            adopted(ours, str(init), NM)
     assert override(ours, [caught.value.fix.removeprefix("--set ")]) == theirs
     assert value.strip("[").split(",")[0] in caught.value.got
     # an encoder of another kind is refused by its shapes
     other = override(ours, ["model.name=resunet" if "unetr" in words[0] else "model.name=unetr"])
-    assert adopted(other, str(run)) == other
+    assert adopted(other, str(run), NM) == other
 
 
 def test_the_weights_of_an_inflated_run_bring_its_settings_as_its_folder_does(tmp_path: Path) -> None:
     run = _inflated(tmp_path / "inflated", "model.vit.heads=3")
-    taken = adopted(Config(), str(run))
+    taken = adopted(Config(), str(run), NM)
     assert taken.model.vit.heads == 3
-    assert adopted(Config(), str(run / "model.safetensors")) == taken
+    assert adopted(Config(), str(run / "model.safetensors"), NM) == taken
+
+
+def test_a_network_brings_the_steps_of_its_affinities_to_voxels_of_about_its_size(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps = [[-1, 0, 0], [0, -1, 0], [0, 0, -1], [-3, 0, 0]]
+    run = str(Run.create(tmp_path / "run", Config(), {"offsets": steps, "voxel_size": [8, 8, 8]}).path)
+    found = adopted(Config(), run, (10.0, 10.0, 10.0))
+    assert found.model.offsets == tuple(tuple(step) for step in steps)
+    assert "taken over" in capsys.readouterr().err
+    # nothing is changed of what was asked for, nor for tissue seen at another scale; but it is said
+    asked = override(Config(), ["model.offsets=[[-1,0,0],[0,-1,0],[0,0,-1],[-2,0,0]]"])
+    for config, size in ((asked, NM), (Config(), (40.0, 4.0, 4.0))):
+        assert adopted(config, run, size) == config
+        assert (
+            "learned affinities of -1,0,0 0,-1,0 0,0,-1 -3,0,0; the same outputs will learn" in capsys.readouterr().err
+        )
+    # an encoder alone has no outputs
+    alone = override(Config(), ["train.transfer=encoder"])
+    assert adopted(alone, run, NM) == alone
+    assert adopted(found, run, NM) == found
+    assert capsys.readouterr().err == ""
 
 
 def test_the_head_of_another_task_is_left_though_it_would_fit(
@@ -143,8 +167,8 @@ def test_the_head_of_another_task_is_left_though_it_would_fit(
 ) -> None:
     theirs = override(Config(), ["task=mitochondria"])
     run = str(Run.create(tmp_path / "m", theirs, {}).path)
-    assert adopted(theirs, run) == theirs
-    assert adopted(Config(), run) == override(Config(), ["train.transfer=encoder"])
+    assert adopted(theirs, run, NM) == theirs
+    assert adopted(Config(), run, NM) == override(Config(), ["train.transfer=encoder"])
     assert "trained for mitochondria, not neurons: its encoder is taken" in capsys.readouterr().err
     asked = override(Config(), ["train.transfer=all"])
-    assert adopted(asked, run) == asked
+    assert adopted(asked, run, NM) == asked
