@@ -55,12 +55,12 @@ class SegmentConfig(Settings):
     enough: int = Field(
         1000,
         ge=0,
-        description="fragments in what a run holds back below which its threshold comes from elsewhere, see few",
+        description="fragments in what a run holds back below which its threshold comes from all labelled voxels",
     )
-    few: Literal["first", "labelled"] = Field(
-        "first",
-        description="where fragments are few: keep the decoding of first weights, if there is one, or find a threshold "
-        "on all labelled voxels",
+    keep_first: int = Field(
+        100,
+        ge=0,
+        description="fragments in what a run holds back below which it keeps the decoding of its first weights",
     )
     calibrate_bias: bool = Field(True, description="try fitted channel biases on what a run holds back")
     objective: Literal["voi", "cremi"] = Field("voi", description="score that calibration minimises")

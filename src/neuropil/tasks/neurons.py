@@ -138,12 +138,12 @@ def from_few(found: dict[str, Any], labelled: Labelled, voxel_size: Float3, conf
     wrong: it is better to look at voxels that were learned from than at one or two contacts that were not. The score
     that picks the weights stays that of the slabs, and so does the threshold where no merge can be judged anywhere.
     """
-    if config.segment.method != "agglomerate" or found["fragments"] >= config.segment.enough:
+    if config.segment.method != "agglomerate" or config.segment.threshold is not None:
         return found
-    if config.segment.threshold is not None:
-        return found
-    if labelled.first.get("threshold") is not None and config.segment.few == "first":
+    if found["fragments"] < config.segment.keep_first and labelled.first.get("threshold") is not None:
         return calibrate(labelled.slabs, voxel_size, _decoded_as(config, labelled.first))
+    if found["fragments"] >= config.segment.enough:
+        return found
     segment = config.segment.model_copy(update={"bias": tuple(found["bias"])})
     trees = []
     for stored, labels in labelled.everything():

@@ -116,9 +116,9 @@ def test_few_fragments_keep_the_decoding_of_the_first_weights() -> None:
     )
     assert kept["score"] > found["score"]
     # with fragments enough, or if it is asked for, the labels decide
-    plenty = override(config, ["segment.enough=1"])
+    plenty = override(config, [f"segment.keep_first={found['fragments']}", "segment.enough=1"])
     assert from_few(found, Labelled([slab], pytest.fail, first), NM, plenty) == found
-    labelled = override(config, ["segment.few=labelled"])
+    labelled = override(config, ["segment.keep_first=0"])
     assert from_few(found, Labelled([slab], lambda: [slab], first), NM, labelled)["calibration"] != first
 
 
