@@ -27,6 +27,13 @@ if TYPE_CHECKING:
     from neuropil.post.decoders import Decoder
 
 
+#: Where a decoding comes from ("decoding" among what `Task.calibrate` and `Task.from_few` find), as cards say it.
+OF_HELD_BACK = "calibrated on what was held back"
+OF_ALL_LABELLED = "calibrated on all labelled voxels"
+OF_FIRST_WEIGHTS = "kept from the first weights"
+OF_SETTINGS = "as it was set"
+
+
 class Channel(NamedTuple):
     """One output of a network; `step` is zero (voxels z, y, x) where it speaks of the voxel itself, not of an edge.
 
@@ -116,7 +123,7 @@ class Task:
         (settings, voxel size) → nothing; raises what would otherwise stop the first validation.
     calibrate
         (slabs, voxel size, settings) → "score" (lower is better: it picks the weights that are kept), further scores,
-        and "calibration": values for the settings of `group`.
+        "calibration": values for the settings of `group`, and optionally "decoding": where these come from.
     decode
         (stored (C, Z, Y, X) uint8, steps of its channels, voxel size, settings) → labels (Z, Y, X) uint64 1 .. n.
     headline

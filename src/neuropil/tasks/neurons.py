@@ -22,7 +22,18 @@ from neuropil.metrics.partition import scores
 from neuropil.post.agglomerate import hierarchy
 from neuropil.post.decoders import Decoder, Neurons
 from neuropil.registry import SEGMENTERS
-from neuropil.tasks.base import Channel, Hint, Labelled, Predicted, Task, labels_of
+from neuropil.tasks.base import (
+    OF_ALL_LABELLED,
+    OF_FIRST_WEIGHTS,
+    OF_HELD_BACK,
+    OF_SETTINGS,
+    Channel,
+    Hint,
+    Labelled,
+    Predicted,
+    Task,
+    labels_of,
+)
 from neuropil.tasks.merges import judged, right_or_wrong
 
 if TYPE_CHECKING:
@@ -127,7 +138,8 @@ def calibrate(slabs: Sequence[Predicted], voxel_size: Float3, config: Config) ->
             _sweep(slabs, voxel_size, config, fitted_bias(slabs, offsets, widen, zero_label=config.data.zero_label))
         )
     best = min(trials, key=lambda trial: trial["score"])
-    return {**best, "calibration": {"threshold": best["threshold"], "bias": best["bias"]}}
+    how = OF_HELD_BACK if config.segment.threshold is None else OF_SETTINGS
+    return {**best, "decoding": how, "calibration": {"threshold": best["threshold"], "bias": best["bias"]}}
 
 
 def from_few(found: dict[str, Any], labelled: Labelled, voxel_size: Float3, config: Config) -> dict[str, Any]:
@@ -141,7 +153,8 @@ def from_few(found: dict[str, Any], labelled: Labelled, voxel_size: Float3, conf
     if config.segment.method != "agglomerate" or config.segment.threshold is not None:
         return found
     if found["fragments"] < config.segment.keep_first and labelled.first.get("threshold") is not None:
-        return calibrate(labelled.slabs, voxel_size, _decoded_as(config, labelled.first))
+        kept = calibrate(labelled.slabs, voxel_size, _decoded_as(config, labelled.first))
+        return {**kept, "decoding": OF_FIRST_WEIGHTS}
     if found["fragments"] >= config.segment.enough:
         return found
     segment = config.segment.model_copy(update={"bias": tuple(found["bias"])})
@@ -153,7 +166,8 @@ def from_few(found: dict[str, Any], labelled: Labelled, voxel_size: Float3, conf
         return found
     threshold = right_or_wrong(trees, THRESHOLDS)
     row = next(row for row in found["sweep"] if row["threshold"] == threshold)
-    return {**found, **row, "calibration": {**found["calibration"], "threshold": threshold}}
+    calibration = {**found["calibration"], "threshold": threshold}
+    return {**found, **row, "decoding": OF_ALL_LABELLED, "calibration": calibration}
 
 
 def _decoded_as(config: Config, calibration: Mapping[str, Any]) -> Config:
@@ -167,11 +181,13 @@ def _sweep(slabs: Sequence[Predicted], voxel_size: Float3, config: Config, bias:
     wholes = [hierarchy(a, _offsets(config), voxel_size, segment) for a, _ in slabs]
     tables = [contingency(labels, w.fragments_ZYX) for w, (_, labels) in zip(wholes, slabs, strict=True)]
     rows, said = [], config.segment.threshold
-    for threshold in THRESHOLDS if said is None else (said,):
+    for threshold in THRESHOLDS if said is None else sorted({*THRESHOLDS, said}):
         cuts = [table.regrouped(w.lookup(threshold)) for w, table in zip(wholes, tables, strict=True)]
         rows.append({"threshold": threshold, **_mean_scores(cuts)})
     objective = _objective(config)
     best = rows[most_robust([row[objective] for row in rows])]
+    if said is not None:
+        best = next(row for row in rows if row["threshold"] == said)
     fragments = sum(whole.tree.nodes for whole in wholes)
     bias_shown = [round(b, 4) for b in bias]
     return {"score": best[objective], **best, "fragments": fragments, "bias": bias_shown, "sweep": rows}

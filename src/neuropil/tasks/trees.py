@@ -15,7 +15,7 @@ import numpy as np
 from neuropil.config import Config
 from neuropil.data.tree_labels import TreeVoxels, tree_labels
 from neuropil.geometry import Float3
-from neuropil.tasks.base import Channel, Labelled, Predicted, Task
+from neuropil.tasks.base import OF_ALL_LABELLED, Channel, Labelled, Predicted, Task
 from neuropil.tasks.foreground import best_of, blocks, counted, decode, needs_background, overlap_at, reached, tried
 
 if TYPE_CHECKING:
@@ -74,7 +74,11 @@ def from_few(found: dict[str, Any], labelled: Labelled, voxel_size: Float3, conf
     """
     if not config.instances.calibrate or found["foreground_voxels"] >= config.trees.enough:
         return found
-    return {**found, "calibration": calibrate(labelled.everything(), voxel_size, config)["calibration"]}
+    return {
+        **found,
+        "decoding": OF_ALL_LABELLED,
+        "calibration": calibrate(labelled.everything(), voxel_size, config)["calibration"],
+    }
 
 
 TASK = Task(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from neuropil.tasks.base import task_named
+from neuropil.tasks.base import OF_HELD_BACK, task_named
 from neuropil.training.checkpoint import Run
 
 
@@ -101,7 +101,7 @@ def _network_card(run: Run) -> str:
         "",
         "## Held-back score",
         "",
-        "On the held-back slabs at the calibrated decoding (which was chosen there too):",
+        f"On the held-back slabs, at the decoding {card['best'].get('decoding', OF_HELD_BACK)}:",
         "",
         *_scores(run),
         "",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from neuropil.errors import InputError, RunError
-from neuropil.tasks.base import task_named
+from neuropil.tasks.base import OF_HELD_BACK, task_named
 from neuropil.training.checkpoint import Run
 from neuropil.zoo.clean import named_only
 
@@ -114,6 +114,8 @@ def _scores(run: Run, seeds: Sequence[Run]) -> dict[str, Any]:
     best = run.card["best"]
     names = _headline(run)
     found: dict[str, Any] = {"held_back": {name: best[name] for name in names}}
+    if "decoding" in best:
+        found["decoding"] = best["decoding"]
     if seeds:
         others = [_same_training(run, other) for other in seeds]
         drawn = [[r.card["best"][name] for name in names] for r in (run, *others)]
@@ -237,7 +239,7 @@ def _score_lines(card: dict[str, Any]) -> list[str]:
     held, spread = scores["held_back"], scores.get("spread", {})
     if not held:
         return ["None: it was scored on nothing."]
-    intro = "On what was held back of the training volumes, where decoding was calibrated too"
+    intro = f"On what was held back of the training volumes; decoding {scores.get('decoding', OF_HELD_BACK)}"
     if card["kind"] == "encoder":
         intro = "Error on hidden patches of what was held back; on voxels, 1 is no answer at all"
     rows = ["| score | this model | mean ± sd |", "|---|---|---|"]

@@ -8,7 +8,7 @@ from neuropil.config import load_config, override
 from neuropil.metrics.overlap import contingency
 from neuropil.metrics.partition import scores
 from neuropil.tasks.base import Labelled, Predicted
-from neuropil.tasks.neurons import calibrate, decode, fitted_bias, from_few, most_robust
+from neuropil.tasks.neurons import THRESHOLDS, calibrate, decode, fitted_bias, from_few, most_robust
 
 NM = (8.0, 8.0, 8.0)
 LABELS = np.repeat(np.array([1, 2], np.uint32), 8)[None, None, :] * np.ones((6, 8, 1), np.uint32)
@@ -108,6 +108,7 @@ def test_few_fragments_keep_the_decoding_of_the_first_weights() -> None:
     first = {"threshold": 0.9, "bias": [0.5, 0.0, -0.5]}
     kept = from_few(found, Labelled([slab], pytest.fail, first), NM, config)
     assert kept["calibration"] == first
+    assert kept["decoding"] == "kept from the first weights"
     # the scores are those of that decoding, on the slabs
     said = load_config("em_neurons", ["segment.threshold=0.9", "segment.bias=[0.5,0,-0.5]"])
     decoded = decode(stored, NEAREST, NM, said)
@@ -128,7 +129,9 @@ def test_a_threshold_and_biases_that_are_set_are_kept() -> None:
     slab = Predicted(stored, labels)
     found = calibrate([slab], NM, load_config("em_neurons", words))
     assert found["calibration"]["threshold"] == 0.37
-    assert [row["threshold"] for row in found["sweep"]] == [0.37]
+    assert found["threshold"] == 0.37
+    assert len(found["sweep"]) == len(THRESHOLDS) + 1  # the curve is shown as ever
+    assert found["decoding"] == "as it was set"
     few = from_few(
         found, Labelled([slab], pytest.fail, {"threshold": 0.5, "bias": []}), NM, load_config("em_neurons", words)
     )
