@@ -120,6 +120,14 @@ def test_first_weights_come_whole_from_another_run(
     source, _ = read_tensors(tiny_run / "model.safetensors")
     ours = _weights(run.path)
     assert all(torch.allclose(ours[f"model.{k}"], v, atol=1e-6) for k, v in source.items())
+    # whatever the slab says, few fragments keep the decoding that came with the weights
+    few = ["train.validations=1", "segment.keep_first=100000"]
+    kept = _train(phantom_h5, tmp_path / "k", tiny, 1, init=tiny_run, set=few)
+    assert kept.calibration == Run.open(tiny_run).calibration
+    assert kept.card["best"]["decoding"] == "kept from the first weights"
+    assert "kept from the first weights" in (kept.path / "README.md").read_text()
+    encoder = _train(phantom_h5, tmp_path / "e", tiny, 1, init=tiny_run, set=[*few, "train.transfer=encoder"])
+    assert "kept" not in encoder.card["best"]["decoding"]
     with pytest.raises(RunError, match="do not fit the network"):
         _train(phantom_h5, tmp_path / "s", tiny, 1, init=tiny_run, set=["model.channels=[12,12,16]"])
 
