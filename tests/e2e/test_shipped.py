@@ -101,3 +101,24 @@ def test_it_segments_with_no_training_and_no_network(name: str, tmp_path: Path) 
     command("segment", f"zoo:{name}", tmp_path / "raw.zarr", "--out", tmp_path / "seg.zarr")
     labels = open_volume(tmp_path / "seg.zarr")
     assert (labels.kind, labels.box) == ("labels", image.box)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_who_trains_the_same_is_told_of_it_and_can_begin_with_it(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run.open(shipped() / name)
+    phantom = EMPhantom(EMPhantomConfig.fib_sem(seed=5, shape=(24, 64, 64)))
+    truth = phantom.neurons(phantom.box)  # for a network of organelles too: here nobody asks how good it is
+    for file, array, kind in (("raw", phantom.image(phantom.box), "image"), ("truth", truth, "labels")):
+        save_volume(Volume(array, run.voxel_size, kind=kind), tmp_path / f"{file}.zarr")  # type: ignore[arg-type]
+    words = ("--recipe", f"em_{run.task}", "--image", tmp_path / "raw.zarr", "--labels", tmp_path / "truth.zarr")
+    few = ("--steps", 1, "--set", "data.crop=[8,32,32]", "--set", "train.validations=1")
+    command("train", *words, *few, "--out", tmp_path / "scratch")
+    assert f"--init zoo:{name} begins there" in capsys.readouterr().err
+    command("train", *words, *few, "--out", tmp_path / "on", "--init", f"zoo:{name}")
+    told = capsys.readouterr().err
+    assert "100.0% of what was asked" in told
+    assert "begins there" not in told
+    begun = Run.open(tmp_path / "on").card["init"]["account"]
+    assert begun["missing"] == begun["unused"] == []

@@ -107,10 +107,19 @@ def train(
     pairs = training_pairs(image, labels, voxel_size, resumed=run, config=config)
     from neuropil.training.fit import fit  # last: mistakes in what was typed are told at once
 
+    if init is None and not resume:
+        _note_beginnings(config, pairs[0][0].voxel_size)
     first = None if init is None else str(run_folder(init))
     trained = fit(pairs, config, out, init=first, resume=resume, beside=_beside(choice))
     note_edge(trained)
     return trained
+
+
+def _note_beginnings(config: Config, voxel_size: Float3) -> None:
+    from neuropil.zoo.store import beginnings
+
+    for name in beginnings(config, voxel_size):
+        print(f"note: {name} has learned this task in voxels like these; --init {name} begins there", file=sys.stderr)
 
 
 def chosen(

@@ -16,9 +16,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from neuropil.config import Config
 from neuropil.download.fetch import fetched
 from neuropil.errors import InputError, NeuropilError, RunError, VolumeError
-from neuropil.training.checkpoint import write_atomic
+from neuropil.geometry import Float3, alike
+from neuropil.training.checkpoint import Run, write_atomic
 from neuropil.zoo.cache import cache_folder, unpacked
 from neuropil.zoo.package import FACTS, FILES, card_of, checked, read_card, sha256
 
@@ -73,6 +75,22 @@ def models(zoo: str | os.PathLike[str] | None) -> list[Model]:
 def shipped() -> Path:
     """The folder of the models that come with neuropil."""
     return Path(str(resources.files("neuropil"))) / "zoo" / "models"
+
+
+def beginnings(config: Config, voxel_size: Float3) -> list[str]:
+    """Shipped models, as ``zoo:NAME``, that a training with these settings could begin with.
+
+    They have learned the same task, with the same network, in voxels (nm; z, y, x) of about the same size.
+    """
+    found = []
+    for model in _of_folder(shipped(), OURS):
+        run = Run.open(model.folder())
+        steps = {"offsets": config.model.offsets}
+        network = run.card.get("kind", "network") == "network"
+        same = network and run.config.task == config.task and run.config.model.model_copy(update=steps) == config.model
+        if same and alike(voxel_size, run.voxel_size):
+            found.append(PREFIX + model.name)
+    return found
 
 
 def model_folder(name: str) -> Path:

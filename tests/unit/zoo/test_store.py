@@ -9,11 +9,12 @@ from tests.unit.download.server import Server, serving
 from tests.unit.zoo.made import run_of
 from tests.unit.zoo.test_package import shared
 
+from neuropil.config import override
 from neuropil.download import fetch
 from neuropil.errors import InputError, RunError, VolumeError
 from neuropil.training.checkpoint import Run
 from neuropil.zoo import store
-from neuropil.zoo.store import find, model_folder, models, write_index
+from neuropil.zoo.store import beginnings, find, model_folder, models, write_index
 
 
 @pytest.fixture(autouse=True)
@@ -161,3 +162,18 @@ def test_an_index_is_of_a_folder_with_archives(tmp_path: Path) -> None:
         write_index(tmp_path / "none")
     with pytest.raises(InputError, match=r"no model in a \.zip"):
         write_index(tmp_path)
+
+
+def test_models_that_a_training_could_begin_with_fit_in_task_network_and_voxels(tmp_path: Path) -> None:
+    run = Run.open(tmp_path / "with_neuropil" / "ours")
+    ours = run.config
+    near = tuple(1.2 * size for size in run.voxel_size)
+    assert beginnings(ours, run.voxel_size) == ["zoo:ours"]
+    assert beginnings(ours, near) == ["zoo:ours"]  # type: ignore[arg-type]
+    assert beginnings(ours, (100.0, 4.0, 4.0)) == []
+    assert beginnings(ours.model_copy(update={"task": "mitochondria"}), run.voxel_size) == []
+    assert beginnings(override(ours, ["model.channels=[8,8,8]"]), run.voxel_size) == []
+    # steps of affinities are brought along; they do not make another network
+    assert beginnings(ours.model_copy(update={"model": ours.model.model_copy(update={"offsets": None})}), near) == [
+        "zoo:ours"
+    ]  # type: ignore[arg-type]
