@@ -99,8 +99,8 @@ def chosen(network: Network, design: Design, cell: Cell) -> dict[str, tuple[floa
         row = neurons.from_few(by_voi["slab"], labelled_as(slabs, parts), voxel_size, always)
         found[f"merges, {where}"] = (row["threshold"], tuple(row["bias"]))
     init = design.arms[cell.arm].init
-    if init is not None:
-        kept = opened_run(init).calibration
+    kept = {} if init is None else opened_run(init).calibration
+    if kept.get("threshold") in neurons.THRESHOLDS:
         found["that of the first weights"] = (kept["threshold"], tuple(kept["bias"]))
     return found
 
@@ -144,12 +144,13 @@ def table(found: dict[str, Any]) -> str:
     budgets = sorted({row["budget"] for row in found["runs"].values()})
     for budget in budgets:
         rows = [row["rules"] for row in found["runs"].values() if row["budget"] == budget]
-        for rule in rows[0]:
-            values = [row[rule]["voi_sum"] for row in rows]
-            beyond = statistics.fmean(row[rule]["voi_sum"] - row[BEST]["voi_sum"] for row in rows)
+        for rule in dict.fromkeys(rule for row in rows for rule in row):
+            asked = [row for row in rows if rule in row]
+            values = [row[rule]["voi_sum"] for row in asked]
+            beyond = statistics.fmean(row[rule]["voi_sum"] - row[BEST]["voi_sum"] for row in asked)
             spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
             lines.append(
-                f"| {rule} | {budget:.0%} | {len(rows)} | {statistics.fmean(values):.2f}{spread} | {beyond:.2f} |"
+                f"| {rule} | {budget:.0%} | {len(asked)} | {statistics.fmean(values):.2f}{spread} | {beyond:.2f} |"
             )
     return "\n".join(lines)
 

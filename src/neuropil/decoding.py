@@ -19,7 +19,7 @@ from neuropil.outputs import new_output, provenance
 from neuropil.plan import resolved
 from neuropil.progress import Progress
 from neuropil.registry import SEGMENTERS
-from neuropil.tasks.base import task_named
+from neuropil.tasks.base import OF_FIRST_WEIGHTS, OF_SETTINGS, task_named
 from neuropil.volume import Volume
 
 if TYPE_CHECKING:
@@ -189,8 +189,13 @@ def note_edge(run: Run) -> None:
     """Say it aloud when the calibrated threshold of a run is the first or the last of those that were tried."""
     from neuropil.tasks.neurons import THRESHOLDS
 
-    threshold = run.card.get("best", {}).get("threshold")
-    if threshold is None or THRESHOLDS[0] < threshold < THRESHOLDS[-1]:
+    best = run.card.get("best", {})
+    threshold = best.get("threshold")
+    if (
+        best.get("decoding") in (OF_SETTINGS, OF_FIRST_WEIGHTS)
+        or threshold is None
+        or THRESHOLDS[0] < threshold < THRESHOLDS[-1]
+    ):
         return
     _note(
         f"the calibrated threshold {threshold:g} is at the edge of those that were tried ({THRESHOLDS[0]:g} to "

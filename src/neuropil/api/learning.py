@@ -107,7 +107,7 @@ def train(
     pairs = training_pairs(image, labels, voxel_size, resumed=run, config=config)
     from neuropil.training.fit import fit  # last: mistakes in what was typed are told at once
 
-    if init is None and not resume:
+    if pairs and init is None and not resume:
         _note_beginnings(config, pairs[0][0].voxel_size)
     first = None if init is None else str(run_folder(init))
     trained = fit(pairs, config, out, init=first, resume=resume, beside=_beside(choice))

@@ -32,6 +32,8 @@ OF_HELD_BACK = "calibrated on what was held back"
 OF_ALL_LABELLED = "calibrated on all labelled voxels"
 OF_FIRST_WEIGHTS = "kept from the first weights"
 OF_SETTINGS = "as it was set"
+#: Of runs that were made before this was kept.
+OF_OLD = "calibrated in training"
 
 
 class Channel(NamedTuple):
@@ -64,8 +66,8 @@ class Labelled:
     everything
         Predicts all labelled voxels when it is called: the slabs and what was learned from.
     first
-        The decoding that was calibrated for the first weights, where the whole network began with those of a run of
-        the same task and channels; empty otherwise.
+        What the first weights bring: their run's calibration, and "rests_on", how many things it was calibrated on.
+        Empty unless the whole network began with those of a run whose decoding means the same here.
     """
 
     slabs: Sequence[Predicted]
@@ -123,7 +125,7 @@ class Task:
         (settings, voxel size) → nothing; raises what would otherwise stop the first validation.
     calibrate
         (slabs, voxel size, settings) → "score" (lower is better: it picks the weights that are kept), further scores,
-        "calibration": values for the settings of `group`, and optionally "decoding": where these come from.
+        "calibration": values for the settings of `group`, "decoding": where these come from, and optionally "rests_on".
     decode
         (stored (C, Z, Y, X) uint8, steps of its channels, voxel size, settings) → labels (Z, Y, X) uint64 1 .. n.
     headline

@@ -14,6 +14,7 @@ from neuropil.errors import ConfigError
 from neuropil.geometry import Float3
 from neuropil.post.decoders import Decoder
 from neuropil.post.instances import Masks, components
+from neuropil.tasks.base import OF_HELD_BACK, OF_SETTINGS
 
 #: Thresholds that are tried.
 THRESHOLDS = tuple(round(0.05 * n, 2) for n in range(1, 20))
@@ -79,4 +80,9 @@ def best_of(rows: Sequence[Mapping[str, float]], by: str, config: Config) -> dic
     best = max(rows, key=lambda row: row[by])
     scores = {name: value for name, value in best.items() if name != "foreground"}
     kept = {"foreground": best["foreground"]} if config.instances.calibrate else {}
-    return {"score": round(1 - best[by], 5), **scores, "calibration": kept}
+    return {"score": round(1 - best[by], 5), **scores, "decoding": origin(config), "calibration": kept}
+
+
+def origin(config: Config) -> str:
+    """Where a decoding comes from that is calibrated on the slabs, or not at all."""
+    return OF_HELD_BACK if config.instances.calibrate else OF_SETTINGS

@@ -24,7 +24,7 @@ from neuropil.metrics.overlap import contingency
 from neuropil.post.decoders import Decoder
 from neuropil.post.instances import Organelles, instances
 from neuropil.tasks.base import Channel, Predicted, Task, masks_of
-from neuropil.tasks.foreground import needs_background
+from neuropil.tasks.foreground import needs_background, origin
 from neuropil.tasks.neurons import affinity_channels
 
 if TYPE_CHECKING:
@@ -95,7 +95,8 @@ def calibrate(slabs: Sequence[Predicted], voxel_size: Float3, config: Config) ->
             found = _scored(slabs, truths, voxel_size, trial)
             if found["score"] < best["score"]:
                 chosen, best = trial, found
-    return {**best, "calibration": {name: getattr(chosen, name) for name in TRIED} if chosen.calibrate else {}}
+    kept = {name: getattr(chosen, name) for name in TRIED} if chosen.calibrate else {}
+    return {**best, "decoding": origin(config), "calibration": kept}
 
 
 def _scored(

@@ -99,7 +99,7 @@ def hint(config: Config, voxel_size: Float3) -> Hint | None:
 
 def check(config: Config, voxel_size: Float3) -> None:
     """Segment nothing much, to meet an unknown segmenter or offsets that it cannot use."""
-    segment = config.segment.model_copy(update={"threshold": 0.5, "bias": ()})
+    segment = config.segment.model_copy(update={"threshold": 0.5})
     probe = np.zeros((len(_offsets(config)), 4, 4, 4), np.uint8)
     decode(probe, _offsets(config), voxel_size, config.model_copy(update={"segment": segment}))
 
@@ -124,22 +124,30 @@ def blocks(offsets: Offsets, voxel_size: Float3, config: Config) -> Decoder | No
 def calibrate(slabs: Sequence[Predicted], voxel_size: Float3, config: Config) -> dict[str, Any]:
     """Scores at the best decoding, the sweep over thresholds, and the calibration to keep.
 
-    A threshold or biases that the settings say are kept.
+    A threshold or biases that the settings say are kept; with a threshold alone there are no biases.
     """
     offsets = _offsets(config)
     if config.segment.method != "agglomerate":
         # a segmenter that has no threshold to calibrate
         row = _mean_scores([contingency(labels, decode(a, offsets, voxel_size, config)) for a, labels in slabs])
-        return {"score": row[_objective(config)], **row, "calibration": {"threshold": None, "bias": []}}
+        unset = {"decoding": OF_SETTINGS, "calibration": {"threshold": None, "bias": []}}
+        return {"score": row[_objective(config)], **row, **unset}
     trials = [_sweep(slabs, voxel_size, config, config.segment.bias or (0.0,) * len(offsets))]
-    if config.segment.calibrate_bias and not config.segment.bias:
+    if config.segment.calibrate_bias and not _said(config):
         widen = border_steps(config.data, voxel_size)
         trials.append(
             _sweep(slabs, voxel_size, config, fitted_bias(slabs, offsets, widen, zero_label=config.data.zero_label))
         )
     best = min(trials, key=lambda trial: trial["score"])
-    how = OF_HELD_BACK if config.segment.threshold is None else OF_SETTINGS
-    return {**best, "decoding": how, "calibration": {"threshold": best["threshold"], "bias": best["bias"]}}
+    told = {
+        "decoding": OF_HELD_BACK if config.segment.threshold is None else OF_SETTINGS,
+        "rests_on": best["fragments"],
+    }
+    return {**best, **told, "calibration": {"threshold": best["threshold"], "bias": best["bias"]}}
+
+
+def _said(config: Config) -> bool:
+    return config.segment.threshold is not None or bool(config.segment.bias)
 
 
 def from_few(found: dict[str, Any], labelled: Labelled, voxel_size: Float3, config: Config) -> dict[str, Any]:
@@ -148,26 +156,29 @@ def from_few(found: dict[str, Any], labelled: Labelled, voxel_size: Float3, conf
     What thousands of fragments said of the first weights says more of weights that began there than some dozens do
     (docs/results/label_efficiency.md). Without such, it is the threshold at which merges of all labelled voxels turn
     wrong: it is better to look at voxels that were learned from than at one or two contacts that were not. The score
-    that picks the weights stays that of the slabs, and so does the threshold where no merge can be judged anywhere.
+    that picks the weights stays the best of the slabs, and so does the threshold where no merge can be judged anywhere.
+    What the settings say is not asked of any of them.
     """
     if config.segment.method != "agglomerate" or config.segment.threshold is not None:
         return found
-    if found["fragments"] < config.segment.keep_first and labelled.first.get("threshold") is not None:
-        kept = calibrate(labelled.slabs, voxel_size, _decoded_as(config, labelled.first))
-        return {**kept, "decoding": OF_FIRST_WEIGHTS}
-    if found["fragments"] >= config.segment.enough:
+    fragments, first = found["fragments"], labelled.first
+    if first and not _said(config) and fragments < min(config.segment.keep_first, first["rests_on"]):
+        kept = calibrate(labelled.slabs, voxel_size, _decoded_as(config, first))
+        return {**kept, "score": found["score"], "decoding": OF_FIRST_WEIGHTS, "rests_on": first["rests_on"]}
+    if fragments >= config.segment.enough:
         return found
     segment = config.segment.model_copy(update={"bias": tuple(found["bias"])})
-    trees = []
+    trees, rests_on = [], 0
     for stored, labels in labelled.everything():
         whole = hierarchy(stored, _offsets(config), voxel_size, segment)
+        rests_on += whole.tree.nodes
         trees.append(judged(whole.tree, contingency(labels, whole.fragments_ZYX)))
     if not any(len(tree.levels) for tree in trees):
         return found
     threshold = right_or_wrong(trees, THRESHOLDS)
     row = next(row for row in found["sweep"] if row["threshold"] == threshold)
     calibration = {**found["calibration"], "threshold": threshold}
-    return {**found, **row, "decoding": OF_ALL_LABELLED, "calibration": calibration}
+    return {**found, **row, "decoding": OF_ALL_LABELLED, "rests_on": rests_on, "calibration": calibration}
 
 
 def _decoded_as(config: Config, calibration: Mapping[str, Any]) -> Config:

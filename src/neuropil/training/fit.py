@@ -241,7 +241,7 @@ def first_weights(init: str, config: Config, voxel_size: Float3) -> dict[str, An
     network = _built(config, voxel_size)
     account = transfer(network, tensors, config.train, str(path))
     print("\n".join(account.lines(str(path))), file=sys.stderr)
-    return {**identity, "account": account.summary(), "decoding": decoding_of(path, account, config)}
+    return {**identity, "account": account.summary(), "decoding": decoding_of(path, account, config, voxel_size)}
 
 
 def check_crop(config: Config, stride: Int3) -> None:

@@ -51,7 +51,7 @@ def open_or_create(out: str | os.PathLike[str], config: Config, card: Mapping[st
             "the same volumes, in the same order, when resuming",
             "give them as before, or start a new run with --init",
         )
-    if card["init"] is not None and card["init"] != run.card["init"]:
+    if card["init"] is not None and not _same_weights(card["init"], run.card["init"]):
         raise RunError(
             f"--init with --resume of '{out}'",
             "no --init: the run began with its own first weights",
@@ -65,3 +65,8 @@ def open_or_create(out: str | os.PathLike[str], config: Config, card: Mapping[st
             "leave out --recipe, --set, --budget and --steps: they are read from the run",
         )
     return run
+
+
+def _same_weights(one: Mapping[str, Any], other: Mapping[str, Any] | None) -> bool:
+    """Whether first weights are the same, and were taken the same way."""
+    return other is not None and all(one[key] == other.get(key) for key in ("path", "sha256", "account"))

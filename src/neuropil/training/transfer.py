@@ -104,7 +104,12 @@ def adopted(config: Config, init: str | None, voxel_size: Float3) -> Config:
     config, theirs = _encoder_only(config, run, str(folder)), run.config.model
     if theirs.encoder != "vit_inflated":
         _check_unseen(config.model, theirs, str(folder))
-        return _their_steps(config, run, voxel_size, str(folder))
+    else:
+        config = _inflated_sizes(config, theirs, str(init))
+    return _their_steps(config, run, voxel_size, str(folder))
+
+
+def _inflated_sizes(config: Config, theirs: ModelConfig, init: str) -> Config:
     values = config.model_dump(mode="json")
     kept = {key: values["model"]["vit"][key] for key in _OWN}
     values["model"] |= {
@@ -135,10 +140,11 @@ def _encoder_only(config: Config, run: Run, where: str) -> Config:
 
 def _their_steps(config: Config, run: Run, voxel_size: Float3, where: str) -> Config:
     """The settings, with the steps of affinities that a network has learned."""
-    if not run.card.get("offsets") or config.train.transfer == "encoder":
+    if not same_network(config, run) or config.train.transfer == "encoder":
         return config
     ours = config.model.offsets or default_offsets(voxel_size)
-    if run.offsets == ours:
+    # of another number of outputs, none are taken
+    if run.offsets == ours or len(run.offsets) != len(ours):
         return config
     if config.model.offsets is None and alike(voxel_size, run.voxel_size):
         print(f"taken over from '{where}': the steps of its affinities, {_steps(run.offsets)}", file=sys.stderr)
@@ -148,6 +154,12 @@ def _their_steps(config: Config, run: Run, voxel_size: Float3, where: str) -> Co
         file=sys.stderr,
     )
     return config
+
+
+def same_network(config: Config, run: Run) -> bool:
+    """Whether a run has learned the task of these settings with their network; steps of affinities may differ."""
+    theirs, ours = (c.model.model_copy(update={"offsets": None}) for c in (run.config, config))
+    return run.card.get("kind", "network") == "network" and run.config.task == config.task and theirs == ours
 
 
 def _steps(offsets: Offsets) -> str:
@@ -185,14 +197,31 @@ def read_first_weights(init: str) -> tuple[Path, dict[str, Tensor], dict[str, st
     return path, tensors, {"path": str(path), "sha256": sha256_of(path)}
 
 
-def decoding_of(path: Path, account: Account, config: Config) -> dict[str, Any]:
-    """The decoding that came with first weights; empty unless a whole run of this task and these channels was taken."""
-    if account.missing or account.unused or not (path.parent / CARD).is_file():
+def decoding_of(path: Path, account: Account, config: Config, voxel_size: Float3) -> dict[str, Any]:
+    """What decoding came with first weights, and what it rests on; see `neuropil.tasks.base.Labelled`.
+
+    Empty unless a whole run was taken whose decoding means the same here: of this task and these channels, in voxels of
+    about this size, with the same settings of what it decodes.
+    """
+    if path.name != WEIGHTS or account.missing or account.unused or not (path.parent / CARD).is_file():
         return {}
     run, task = Run.open(path.parent), task_named(config.task)
-    theirs, ours = ([(c.name, c.step) for c in channels] for channels in (run.channels, task.channels(config)))
-    same = run.task == config.task and theirs == ours
-    return run.calibration if same else {}
+    rests_on = run.card.get("best", {}).get("rests_on", run.card.get("best", {}).get("fragments", 0))
+    same = (
+        same_network(config, run)
+        and [c.step for c in run.channels] == [c.step for c in task.channels(config)]
+        and alike(voxel_size, run.voxel_size)
+        and _decoded(config) == _decoded(run.config)
+    )
+    return {**run.calibration, "rests_on": rests_on} if same and rests_on else {}
+
+
+def _decoded(config: Config) -> tuple[Any, ...]:
+    """What gives a threshold its meaning: how affinities are learned, and how fragments are made and scored."""
+    train = config.train
+    calibrated = {"threshold": None, "bias": (), "min_size": 0, "enough": 0, "keep_first": 0}
+    learned = (train.loss, train.balance, train.dice, config.data.widen_border)
+    return (*learned, config.segment.model_copy(update=calibrated))
 
 
 def sha256_of(path: Path) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from neuropil.errors import InputError, RunError
-from neuropil.tasks.base import OF_HELD_BACK, task_named
+from neuropil.tasks.base import OF_OLD, task_named
 from neuropil.training.checkpoint import Run
 from neuropil.zoo.clean import named_only
 
@@ -239,7 +239,7 @@ def _score_lines(card: dict[str, Any]) -> list[str]:
     held, spread = scores["held_back"], scores.get("spread", {})
     if not held:
         return ["None: it was scored on nothing."]
-    intro = f"On what was held back of the training volumes; decoding {scores.get('decoding', OF_HELD_BACK)}"
+    intro = f"On what was held back of the training volumes; decoding {scores.get('decoding', OF_OLD)}"
     if card["kind"] == "encoder":
         intro = "Error on hidden patches of what was held back; on voxels, 1 is no answer at all"
     rows = ["| score | this model | mean ± sd |", "|---|---|---|"]

@@ -21,6 +21,7 @@ from neuropil.download.fetch import fetched
 from neuropil.errors import InputError, NeuropilError, RunError, VolumeError
 from neuropil.geometry import Float3, alike
 from neuropil.training.checkpoint import Run, write_atomic
+from neuropil.training.transfer import same_network
 from neuropil.zoo.cache import cache_folder, unpacked
 from neuropil.zoo.package import FACTS, FILES, card_of, checked, read_card, sha256
 
@@ -85,10 +86,7 @@ def beginnings(config: Config, voxel_size: Float3) -> list[str]:
     found = []
     for model in _of_folder(shipped(), OURS):
         run = Run.open(model.folder())
-        steps = {"offsets": config.model.offsets}
-        network = run.card.get("kind", "network") == "network"
-        same = network and run.config.task == config.task and run.config.model.model_copy(update=steps) == config.model
-        if same and alike(voxel_size, run.voxel_size):
+        if same_network(config, run) and alike(voxel_size, run.voxel_size):
             found.append(PREFIX + model.name)
     return found
 

@@ -7,7 +7,7 @@ from neuropil.affinities import NEAREST, affinities_from_labels
 from neuropil.config import load_config, override
 from neuropil.metrics.overlap import contingency
 from neuropil.metrics.partition import scores
-from neuropil.tasks.base import Labelled, Predicted
+from neuropil.tasks.base import OF_ALL_LABELLED, Labelled, Predicted
 from neuropil.tasks.neurons import THRESHOLDS, calibrate, decode, fitted_bias, from_few, most_robust
 
 NM = (8.0, 8.0, 8.0)
@@ -105,9 +105,9 @@ def test_few_fragments_keep_the_decoding_of_the_first_weights() -> None:
     labels, stored = _neurites(6)
     slab = Predicted(stored, labels)
     found = calibrate([slab], NM, config)
-    first = {"threshold": 0.9, "bias": [0.5, 0.0, -0.5]}
+    first = {"threshold": 0.9, "bias": [0.5, 0.0, -0.5], "rests_on": 3000}
     kept = from_few(found, Labelled([slab], pytest.fail, first), NM, config)
-    assert kept["calibration"] == first
+    assert kept["calibration"] == {"threshold": 0.9, "bias": [0.5, 0.0, -0.5]}
     assert kept["decoding"] == "kept from the first weights"
     # the scores are those of that decoding, on the slabs
     said = load_config("em_neurons", ["segment.threshold=0.9", "segment.bias=[0.5,0,-0.5]"])
@@ -115,10 +115,18 @@ def test_few_fragments_keep_the_decoding_of_the_first_weights() -> None:
     assert kept["voi_sum"] == pytest.approx(
         scores(contingency(labels, decoded), convention="neuropil")["voi_sum"], abs=1e-4
     )
-    assert kept["score"] > found["score"]
+    assert kept["voi_sum"] > found["voi_sum"]
+    # validations of one run are compared by what is best on the slabs, whatever decoding is kept
+    assert kept["score"] == found["score"]
     # with fragments enough, or if it is asked for, the labels decide
     plenty = override(config, [f"segment.keep_first={found['fragments']}", "segment.enough=1"])
     assert from_few(found, Labelled([slab], pytest.fail, first), NM, plenty) == found
+    # nor what rests on less than there is here, nor over what was set
+    fewer = {**first, "rests_on": found["fragments"]}
+    assert from_few(found, Labelled([slab], lambda: [slab], fewer), NM, config)["decoding"] == OF_ALL_LABELLED
+    biased = override(config, ["segment.bias=[1,1,1]"])
+    said = calibrate([slab], NM, biased)
+    assert from_few(said, Labelled([slab], lambda: [slab], first), NM, biased)["calibration"]["bias"] == [1, 1, 1]
     labelled = override(config, ["segment.keep_first=0"])
     assert from_few(found, Labelled([slab], lambda: [slab], first), NM, labelled)["calibration"] != first
 
@@ -133,8 +141,15 @@ def test_a_threshold_and_biases_that_are_set_are_kept() -> None:
     assert len(found["sweep"]) == len(THRESHOLDS) + 1  # the curve is shown as ever
     assert found["decoding"] == "as it was set"
     few = from_few(
-        found, Labelled([slab], pytest.fail, {"threshold": 0.5, "bias": []}), NM, load_config("em_neurons", words)
+        found,
+        Labelled([slab], pytest.fail, {"threshold": 0.5, "bias": [], "rests_on": 3000}),
+        NM,
+        load_config("em_neurons", words),
     )
     assert few == found
+    # weak affinities, for which biases would be fitted, had nothing been set
+    weak = Predicted((stored // 24).astype(np.uint8), labels)
+    assert any(calibrate([weak], NM, load_config("em_neurons", words[:1]))["calibration"]["bias"])
+    assert calibrate([weak], NM, load_config("em_neurons", words))["calibration"]["bias"] == [0.0, 0.0, 0.0]
     both = load_config("em_neurons", [*words, "segment.bias=[1,1,1]"])
     assert calibrate([slab], NM, both)["calibration"] == {"threshold": 0.37, "bias": [1.0, 1.0, 1.0]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -126,6 +127,12 @@ def test_first_weights_come_whole_from_another_run(
     assert kept.calibration == Run.open(tiny_run).calibration
     assert kept.card["best"]["decoding"] == "kept from the first weights"
     assert "kept from the first weights" in (kept.path / "README.md").read_text()
+    # what lies beside a run is not its weights; other scores make another threshold
+    copy = Path(shutil.copytree(tiny_run, tmp_path / "copy"))
+    beside = (copy / "model.safetensors").rename(copy / "beside.safetensors")
+    assert _train(phantom_h5, tmp_path / "b", tiny, 1, init=beside, set=few).card["init"]["decoding"] == {}
+    scored = [*few, "segment.score=quantile"]
+    assert _train(phantom_h5, tmp_path / "q", tiny, 1, init=tiny_run, set=scored).card["init"]["decoding"] == {}
     encoder = _train(phantom_h5, tmp_path / "e", tiny, 1, init=tiny_run, set=[*few, "train.transfer=encoder"])
     assert "kept" not in encoder.card["best"]["decoding"]
     with pytest.raises(RunError, match="do not fit the network"):

@@ -144,7 +144,8 @@ def test_a_network_brings_the_steps_of_its_affinities_to_voxels_of_about_its_siz
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     steps = [[-1, 0, 0], [0, -1, 0], [0, 0, -1], [-3, 0, 0]]
-    run = str(Run.create(tmp_path / "run", Config(), {"offsets": steps, "voxel_size": [8, 8, 8]}).path)
+    card = {"offsets": steps, "voxel_size": [8, 8, 8]}
+    run = str(Run.create(tmp_path / "run", Config(), card).path)
     found = adopted(Config(), run, (10.0, 10.0, 10.0))
     assert found.model.offsets == tuple(tuple(step) for step in steps)
     assert "taken over" in capsys.readouterr().err
