@@ -193,7 +193,7 @@ def _then(page: str) -> None:
     if page == "cluster.md":
         assert api.status("neurons.zarr")["missing"] == 0
     if page == "few_labels.md":
-        assert {Run.open(f"runs/{name}").card["init"]["account"]["share"] for name in "ab"} == {1}
+        assert {Run.open(f"runs/{name}").card["init"]["account"]["share"] for name in ("a", "b", "on")} == {1}
     if page == "my_data.md":
         assert open_volume("test.zarr").shape == (12, 64, 64)
     if page == "trace.md":
