@@ -49,7 +49,7 @@ class SegmentConfig(Settings):
     quantile: float = Field(0.5, gt=0, lt=1, description="which quantile of the edge's affinities is its score")
     contact: float = Field(0.0, ge=0, description="voxel edges of affinity 0 that every contact counts in addition")
     long_range: bool = Field(False, description="long-range affinities count in the scores of touching fragments")
-    bias: tuple[float, ...] = Field((), description="added to the logit of each channel; calibrated by a run when empty")
+    bias: tuple[float, ...] = Field((), description="added to channels' logits; calibrated by a run when empty")
     min_size: int = Field(0, ge=0, description="voxels; smaller objects join their best neighbour or vanish")
     strides: Offset = Field((1, 1, 1), description="mutex: use long-range edges on this grid of voxels only")
     enough: int = Field(
