@@ -32,7 +32,7 @@ from neuropil.training.loop import train_loop
 from neuropil.training.objective import Batch, HintedObjective, SupervisedObjective
 from neuropil.training.rundir import open_or_create, origin
 from neuropil.training.sinks import check_sinks
-from neuropil.training.transfer import adopted, decoding_of, read_first_weights, transfer
+from neuropil.training.transfer import adopted, decoding_of, how_to_fit, read_first_weights, transfer
 from neuropil.training.validate import Part, Validator
 from neuropil.volume import Volume
 
@@ -239,7 +239,10 @@ def first_weights(init: str, config: Config, voxel_size: Float3) -> dict[str, An
     """
     path, tensors, identity = read_first_weights(init)
     network = _built(config, voxel_size)
-    account = transfer(network, tensors, config.train, str(path))
+    try:
+        account = transfer(network, tensors, config.train, str(path))
+    except RunError as error:
+        raise RunError(error.got, error.expected, how_to_fit(path, config, voxel_size) or error.fix) from None
     print("\n".join(account.lines(str(path))), file=sys.stderr)
     return {**identity, "account": account.summary(), "decoding": decoding_of(path, account, config, voxel_size)}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -195,6 +195,31 @@ def read_first_weights(init: str) -> tuple[Path, dict[str, Tensor], dict[str, st
     path = Path(init) / WEIGHTS if Path(init).is_dir() else Path(init)
     tensors, _ = read_tensors(path)
     return path, tensors, {"path": str(path), "sha256": sha256_of(path)}
+
+
+def how_to_fit(path: Path, config: Config, voxel_size: Float3) -> str:
+    """What would make weights fit a network, as far as the run that they lie in says it; empty if there is none."""
+    if path.name != WEIGHTS or not (path.parent / CARD).is_file():
+        return ""
+    run = Run.open(path.parent)
+    theirs, ours = (dict(_leaves(c.model.model_dump(mode="json", exclude={"offsets"}))) for c in (run.config, config))
+    words = [
+        f"--set {key}={json.dumps(value, separators=(',', ':'))}" for key, value in theirs.items() if value != ours[key]
+    ]
+    if words:
+        return " ".join(words)
+    if not run.card.get("voxel_size"):
+        return ""
+    made, here = (" × ".join(f"{nm:g}" for nm in size) for size in (run.voxel_size, voxel_size))
+    return f"their network is one for voxels of {made} nm (z, y, x), here are {here}: resample, or begin from scratch"
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "model") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}.{key}")
+        else:
+            yield f"{prefix}.{key}", value
 
 
 def decoding_of(path: Path, account: Account, config: Config, voxel_size: Float3) -> dict[str, Any]:

@@ -135,8 +135,15 @@ def test_first_weights_come_whole_from_another_run(
     assert _train(phantom_h5, tmp_path / "q", tiny, 1, init=tiny_run, set=scored).card["init"]["decoding"] == {}
     encoder = _train(phantom_h5, tmp_path / "e", tiny, 1, init=tiny_run, set=[*few, "train.transfer=encoder"])
     assert "kept" not in encoder.card["best"]["decoding"]
-    with pytest.raises(RunError, match="do not fit the network"):
+    with pytest.raises(RunError, match="do not fit the network") as refused:
         _train(phantom_h5, tmp_path / "s", tiny, 1, init=tiny_run, set=["model.channels=[12,12,16]"])
+    # it says what would fit
+    fitting = refused.value.fix.removeprefix("--set ")
+    assert fitting.startswith("model.channels=[")
+    _train(phantom_h5, tmp_path / "f", tiny, 1, init=tiny_run, set=["model.channels=[12,12,16]", fitting])
+    coarse = {"voxel_size": (40.0, 4.0, 4.0), "set": ["data.crop=[8,32,32]"]}
+    with pytest.raises(RunError, match=r"voxels of 8 × 8 × 8 nm .* here are 40 × 4 × 4"):
+        _train(phantom_h5, tmp_path / "s", tiny, 1, init=tiny_run, **coarse)
 
 
 def test_two_processes_train_together(phantom_h5: Path, tiny: tuple[str, ...], tmp_path: Path) -> None:
