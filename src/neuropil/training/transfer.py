@@ -143,12 +143,13 @@ def _their_steps(config: Config, run: Run, voxel_size: Float3, where: str) -> Co
     if not same_network(config, run) or config.train.transfer == "encoder":
         return config
     ours = config.model.offsets or default_offsets(voxel_size)
-    # of another number of outputs, none are taken
-    if run.offsets == ours or len(run.offsets) != len(ours):
+    if run.offsets == ours:
         return config
     if config.model.offsets is None and alike(voxel_size, run.voxel_size):
         print(f"taken over from '{where}': the steps of its affinities, {_steps(run.offsets)}", file=sys.stderr)
         return config.model_copy(update={"model": config.model.model_copy(update={"offsets": run.offsets})})
+    if len(run.offsets) != len(ours):
+        return config  # of another number of outputs, none are taken, and the account says so
     print(
         f"note: '{where}' learned affinities of {_steps(run.offsets)}; the same outputs will learn {_steps(ours)}",
         file=sys.stderr,
