@@ -149,13 +149,21 @@ def test_a_network_brings_the_steps_of_its_affinities_to_voxels_of_about_its_siz
     found = adopted(Config(), run, (10.0, 10.0, 10.0))
     assert found.model.offsets == tuple(tuple(step) for step in steps)
     assert "taken over" in capsys.readouterr().err
-    # nothing is changed of what was asked for, nor for tissue seen at another scale; but it is said
+    # nothing is changed of what was asked for, but it is said
     asked = override(Config(), ["model.offsets=[[-1,0,0],[0,-1,0],[0,0,-1],[-2,0,0]]"])
-    for config, size in ((asked, NM), (Config(), (40.0, 4.0, 4.0))):
-        assert adopted(config, run, size) == config
-        assert (
-            "learned affinities of -1,0,0 0,-1,0 0,0,-1 -3,0,0; the same outputs will learn" in capsys.readouterr().err
-        )
+    assert adopted(asked, run, NM) == asked
+    assert "learned affinities of -1,0,0 0,-1,0 0,0,-1 -3,0,0; the same outputs will learn" in capsys.readouterr().err
+    # nor for tissue at another scale, another network, another task
+    assert adopted(Config(), run, (40.0, 4.0, 4.0)) == Config()
+    for words in (["model.channels=[8,16]"], ["task=mitochondria", "train.transfer=all"]):
+        other = override(Config(), words)
+        assert adopted(other, run, NM) == other
+    assert capsys.readouterr().err == ""
+    # of a network around an inflated encoder too
+    inflated = override(Config(), ["model.name=unetr", "model.encoder=vit_inflated", "model.vit.dim=24"])
+    around = str(Run.create(tmp_path / "inflated", inflated, card).path)
+    assert adopted(Config(), around, (10.0, 10.0, 10.0)).model.offsets == tuple(tuple(step) for step in steps)
+    capsys.readouterr()
     # an encoder alone has no outputs
     alone = override(Config(), ["train.transfer=encoder"])
     assert adopted(alone, run, NM) == alone
