@@ -140,7 +140,7 @@ def _encoder_only(config: Config, run: Run, where: str) -> Config:
 
 def _their_steps(config: Config, run: Run, voxel_size: Float3, where: str) -> Config:
     """The settings, with the steps of affinities that a network has learned."""
-    if not same_network(config, run) or config.train.transfer == "encoder":
+    if not run.card.get("offsets") or not same_network(config, run) or config.train.transfer == "encoder":
         return config
     ours = config.model.offsets or default_offsets(voxel_size)
     if run.offsets == ours:
