@@ -11,23 +11,57 @@ from torch import Tensor, nn
 
 from neuropil.geometry import Int3
 
+#: From so many times wider than deep, inputs are convolved section by section; see `Conv`.
+WIDE = 8
+
 
 class Conv(nn.Conv3d):
     """A convolution whose gradient is right on processors too.
 
     With torch 2.13 on a processor with bf16 arithmetic, the weight gradient of a kernel three deep over an input two
-    deep holds whatever lay in memory (LOG.md, 2026-11-25). Zeros put around by hand are what its own padding means.
+    deep holds whatever lay in memory (LOG.md, 2026-11-25), and that of any kernel over a thin and wide input writes
+    where it must not: the process dies (LOG.md, 2026-11-30). There, sections are convolved one by one, which is right.
     """
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         # only where gradients are asked for: exported networks see no branch on the extent
-        if self.training and input.device.type == "cpu" and self.kernel_size[0] == 3 and input.shape[2] == 2:
+        if not self.training or input.device.type != "cpu":
+            return super()._conv_forward(input, weight, bias)
+        if self.stride == (1, 1, 1) and _in_bf16(input) and max(input.shape[3:]) > WIDE * input.shape[2]:
+            return by_sections(input, weight, bias)
+        if self.kernel_size[0] == 3 and input.shape[2] == 2:
+            # zeros put around by hand are what its own padding means
             padded = F.pad(input, (0, 0, 0, 0, 1, 1))
             beside = (0, self.kernel_size[1] // 2, self.kernel_size[2] // 2)
-            out: Tensor = F.conv3d(padded, weight, bias, self.stride, beside, self.dilation, self.groups)
-        else:
-            out = super()._conv_forward(input, weight, bias)
-        return out
+            return F.conv3d(padded, weight, bias, self.stride, beside, self.dilation, self.groups)
+        return super()._conv_forward(input, weight, bias)
+
+
+def _in_bf16(tensor: Tensor) -> bool:
+    cast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return cast or tensor.dtype == torch.bfloat16
+
+
+def by_sections(x_BCZYX: Tensor, weight_OIZYX: Tensor, bias_O: Tensor | None) -> Tensor:
+    """A 3-D convolution (odd kernel, zero padding, stride 1) as 2-D convolutions of all sections, summed over sections."""
+    b, c, z, y, x = x_BCZYX.shape
+    outputs, _, deep, high, wide = weight_OIZYX.shape
+    sections = x_BCZYX.permute(0, 2, 3, 4, 1).reshape(b * z, y, x, c).permute(0, 3, 1, 2)
+    # every kernel section over every section at once; those that would lie outside are left out
+    reach = min(deep // 2, z - 1)
+    taps = range(-reach, reach + 1)
+    kernels = torch.cat([weight_OIZYX[:, :, deep // 2 + tap] for tap in taps])
+    each = F.conv2d(sections, kernels, padding=(high // 2, wide // 2))
+    parts = each.permute(0, 2, 3, 1).reshape(b, z, y, x, len(taps), outputs)
+    out = parts[..., reach, :]
+    for n, tap in enumerate(taps):
+        if tap:
+            # section s gets what the kernel's section `tap` makes of section s + tap
+            there = parts[:, max(0, tap) : z + min(0, tap), ..., n, :]
+            out = out + F.pad(there, (0, 0, 0, 0, 0, 0, max(0, -tap), max(0, tap)))
+    if bias_O is not None:
+        out = out + bias_O.to(out.dtype)
+    return out.permute(0, 4, 1, 2, 3)
 
 
 class StandardisedConv(Conv):

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from neuropil.models.layers import Conv
 from neuropil.tasks.base import Hint
 
 Batch = dict[str, Tensor]
@@ -113,7 +114,7 @@ class HintedObjective(SupervisedObjective):
     def __init__(self, network: nn.Module, loss: Callable[[Tensor, Batch], Tensor], hint: Hint) -> None:
         super().__init__(network, loss)
         features = network.get_parameter("head.weight").shape[1]
-        self.beside = nn.Conv3d(features, hint.outputs, 1)
+        self.beside = Conv(features, hint.outputs, 1)
         self._hint = hint
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
