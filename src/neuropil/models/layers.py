@@ -25,16 +25,17 @@ class Conv(nn.Conv3d):
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         # only where gradients are asked for: exported networks see no branch on the extent
-        if not self.training or input.device.type != "cpu":
-            return super()._conv_forward(input, weight, bias)
-        if self.stride == (1, 1, 1) and _in_bf16(input) and max(input.shape[3:]) > WIDE * input.shape[2]:
-            return by_sections(input, weight, bias)
-        if self.kernel_size[0] == 3 and input.shape[2] == 2:
+        aside = self.training and input.device.type == "cpu"
+        if aside and self.stride == (1, 1, 1) and _in_bf16(input) and max(input.shape[3:]) > WIDE * input.shape[2]:
+            out = by_sections(input, weight, bias)
+        elif aside and self.kernel_size[0] == 3 and input.shape[2] == 2:
             # zeros put around by hand are what its own padding means
             padded = F.pad(input, (0, 0, 0, 0, 1, 1))
             beside = (0, self.kernel_size[1] // 2, self.kernel_size[2] // 2)
-            return F.conv3d(padded, weight, bias, self.stride, beside, self.dilation, self.groups)
-        return super()._conv_forward(input, weight, bias)
+            out = F.conv3d(padded, weight, bias, self.stride, beside, self.dilation, self.groups)
+        else:
+            out = super()._conv_forward(input, weight, bias)
+        return out
 
 
 def _in_bf16(tensor: Tensor) -> bool:
@@ -43,7 +44,7 @@ def _in_bf16(tensor: Tensor) -> bool:
 
 
 def by_sections(x_BCZYX: Tensor, weight_OIZYX: Tensor, bias_O: Tensor | None) -> Tensor:
-    """A 3-D convolution (odd kernel, zero padding, stride 1) as 2-D convolutions of all sections, summed over sections."""
+    """A 3-D convolution (odd kernel, zero padding, stride 1) as 2-D convolutions of sections, summed across them."""
     b, c, z, y, x = x_BCZYX.shape
     outputs, _, deep, high, wide = weight_OIZYX.shape
     sections = x_BCZYX.permute(0, 2, 3, 4, 1).reshape(b * z, y, x, c).permute(0, 3, 1, 2)
