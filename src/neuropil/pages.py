@@ -12,7 +12,6 @@ import numpy as np
 from neuropil.affinities import Affinities
 from neuropil.errors import InputError, RunError, VolumeError
 from neuropil.report import Arm, LabelEfficiency, ReportData, Strip, Timing
-from neuropil.tasks.base import OF_OLD
 from neuropil.training.checkpoint import DRAWN, Run
 from neuropil.volume import Volume
 from neuropil.zoo.package import shared_card
@@ -142,7 +141,7 @@ def _card(run: Run, shared: dict[str, Any] | None) -> dict[str, str]:
         "Voxel size": " × ".join(f"{v:g}" for v in run.voxel_size) + " nm (z, y, x)" if card["voxel_size"] else "any",
         "Held back": "; ".join(_place(s["held_back"]) for s in card["sources"] if "held_back" in s),
         "Held-back scores": ", ".join(f"{k.replace('_', ' ')} {v:.4g}" for k, v in _held_back(run).items()),
-        f"Decoding, {best.get('decoding', OF_OLD)}": ", ".join(f"{k} {v}" for k, v in chosen.items()),
+        f"Decoding, {run.decoding_from}": ", ".join(f"{k} {v}" for k, v in chosen.items()),
         "Channels": ", ".join(str(o) for o in run.offsets) or ", ".join(name for name, _ in card.get("channels", ())),
         "Speed of training": f"{steps / seconds:.3g} steps/s, batch {run.config.train.batch}" if seconds else "",
         "Versions": ", ".join(f"{k} {v}" for k, v in card["versions"].items()),

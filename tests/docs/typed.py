@@ -40,10 +40,9 @@ def small(line: str) -> str:
     if "--budget" in words:
         at = words.index("--budget")
         words[at : at + 2] = ["--steps", "6"]
-    # a model of the zoo needs the network that it is
-    less = [
-        setting for setting in SMALL if not (setting.startswith("model.") and any("zoo:" in word for word in words))
-    ]
+    # a model that comes with neuropil needs the network that it is
+    ours = any(word.startswith("zoo:em-") for word in words)
+    less = [setting for setting in SMALL if not (ours and setting.startswith("model."))]
     return shlex.join([*words[:2], *(word for setting in less for word in ("--set", setting)), *words[2:]])
 
 

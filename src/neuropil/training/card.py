@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from neuropil.tasks.base import OF_OLD, task_named
+from neuropil.tasks.base import task_named
 from neuropil.training.checkpoint import Run
 
 
@@ -101,7 +101,7 @@ def _network_card(run: Run) -> str:
         "",
         "## Held-back score",
         "",
-        f"On the held-back slabs, at the decoding {card['best'].get('decoding', OF_OLD)}:",
+        f"On the held-back slabs, at the decoding {run.decoding_from}:",
         "",
         *_scores(run),
         "",

@@ -35,7 +35,7 @@ from neuropil.errors import ConfigError, RunError, listed
 from neuropil.geometry import Float3, Int3
 from neuropil.models import build_model, network_stride
 from neuropil.models.fitting import misfits
-from neuropil.tasks.base import Channel
+from neuropil.tasks.base import OF_OLD, Channel
 
 FORMAT = 1
 #: What a validation is drawn from, kept in its row of the metrics only.
@@ -177,6 +177,11 @@ class Run:
     def stride(self) -> Int3:
         """What extents of tiles must be multiples of, z, y, x."""
         return network_stride(self.config.model, self.voxel_size)
+
+    @property
+    def decoding_from(self) -> str:
+        """Where its decoding comes from, in words."""
+        return str(self.card.get("best", {}).get("decoding", OF_OLD))
 
     @property
     def calibration(self) -> dict[str, Any]:
