@@ -95,7 +95,8 @@ def _spread(values: Sequence[float], *, sign: bool = False) -> str:
 def plot_svg(design: Design, rows: Sequence[Mapping[str, Any]], score: str | None = None) -> str:
     """A plot of a score, the task's first if none is said, over the share of labels (logarithmic).
 
-    A line for each arm, with bars for the 95 % interval.
+    A line for each arm, a dot for each seed, and bars for the 95 % interval. What was measured decides how far the axis
+    goes: intervals of two or three seeds reach beyond what a score can be, and end at the frame.
     """
     scores = SCORES[design.task]
     score = score or next(iter(scores))
@@ -104,15 +105,14 @@ def plot_svg(design: Design, rows: Sequence[Mapping[str, Any]], score: str | Non
     points = {k: interval(list(v.values())) for k, v in found.items()}
     if not points:
         return '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 400"></svg>'
-    ends = [m + s * (0 if math.isnan(h) else h) for m, h in points.values() for s in (-1, 1)]
-    low, high = min(ends), max(ends)
-    room = 0.05 * (high - low or 1)
-    low, high = low - room, high + room
+    measured = [value for seeds in found.values() for value in seeds.values()]
+    room = 0.1 * (max(measured) - min(measured) or 1)
+    low, high = min(measured) - room, max(measured) + room
     logs = [math.log(b) for b in design.budgets]
     width = (logs[-1] - logs[0]) or 1.0
 
-    def place(budget: float, value: float) -> tuple[float, float]:
-        return 60 + 440 * (math.log(budget) - logs[0]) / width, 360 - 330 * (value - low) / (high - low)
+    def place(budget: float, value: float, aside: float = 0) -> tuple[float, float]:
+        return 70 + aside + 420 * (math.log(budget) - logs[0]) / width, 360 - 330 * (value - low) / (high - low)
 
     shapes = [f'<text x="60" y="18" class="t">{title} on the test volume, {better} is better</text>']
     for tick in range(5):
@@ -124,14 +124,18 @@ def plot_svg(design: Design, rows: Sequence[Mapping[str, Any]], score: str | Non
         shapes.append(f'<text x="{x - 12:.1f}" y="382">{budget:.0%}</text>')
     for number, arm in enumerate(design.arms):
         colour = f"hsl({number * 360 / len(design.arms):.0f} 65% 42%)"
+        aside = 4 * (number - (len(design.arms) - 1) / 2)  # so that arms do not hide one another
         here = [(b, *points[arm, b]) for b in design.budgets if (arm, b) in points]
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(b, m) for b, m, _ in here))
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(b, m, aside) for b, m, _ in here))
         shapes.append(f'<polyline points="{path}" stroke="{colour}"/>')
         for budget, mean, half in here:
-            x, y = place(budget, mean)
+            x, y = place(budget, mean, aside)
             shapes.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>')
+            for value in found[arm, budget].values():
+                _, y = place(budget, value)
+                shapes.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2" fill="none" stroke="{colour}"/>')
             if not math.isnan(half):
-                (_, top), (_, bottom) = place(budget, mean + half), place(budget, mean - half)
+                (_, top), (_, bottom) = (place(budget, min(high, max(low, mean + s * half))) for s in (1, -1))
                 shapes.append(f'<path d="M{x:.1f} {top:.1f}V{bottom:.1f}" stroke="{colour}"/>')
         shapes.append(f'<text x="516" y="{40 + 18 * number}" fill="{colour}">{arm}</text>')
     style = "text{font:12px sans-serif}.t{font-weight:bold}.g{stroke:#ddd}polyline{fill:none;stroke-width:2}"

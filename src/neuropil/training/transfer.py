@@ -232,7 +232,8 @@ def decoding_of(path: Path, account: Account, config: Config, voxel_size: Float3
     if path.name != WEIGHTS or account.missing or account.unused or not (path.parent / CARD).is_file():
         return {}
     run, task = Run.open(path.parent), task_named(config.task)
-    rests_on = run.card.get("best", {}).get("rests_on", run.card.get("best", {}).get("fragments", 0))
+    best = run.card.get("best", {})
+    rests_on = best.get("rests_on", best.get("fragments", 0))
     same = (
         same_network(config, run)
         and [c.step for c in run.channels] == [c.step for c in task.channels(config)]

@@ -66,5 +66,18 @@ def test_plot_is_well_formed_and_shows_every_arm() -> None:
     text = "".join(root.itertext())
     assert "scratch" in text
     assert "mae" in text
-    assert len(root.findall(".//{*}circle")) == 3
+    means = len({(row["arm"], row["budget"]) for row in ROWS})
+    assert len(root.findall(".//{*}circle")) == means + len(ROWS)
     ElementTree.fromstring(plot_svg(DESIGN, []))
+
+
+def test_an_interval_beyond_what_was_measured_does_not_stretch_the_axis() -> None:
+    (first, *_) = ROWS
+    rows = [{**first, "seed": seed, "test": {**first["test"], "voi_sum": voi}} for seed, voi in ((0, 1.0), (1, 2.0))]
+    assert interval([1.0, 2.0])[1] > 6
+    root = ElementTree.fromstring(plot_svg(DESIGN, rows))
+    texts = [float(t.text or "") for t in root.iter("{http://www.w3.org/2000/svg}text") if t.get("x") == "8"]
+    assert (min(texts), max(texts)) == (0.9, 2.1)
+    (bar,) = [p.get("d") for p in root.iter("{http://www.w3.org/2000/svg}path") if p.get("stroke")]
+    assert bar is not None
+    assert bar.endswith("30.0V360.0")
