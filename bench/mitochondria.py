@@ -4,6 +4,8 @@
     NEUROPIL_DATA=... python bench/mitochondria.py isbi2012 --budget 20m --seeds 0 1 2
     NEUROPIL_DATA=... python bench/mitochondria.py vnc --budget 20m --seeds 0 1 2
     NEUROPIL_DATA=... python bench/mitochondria.py epfl_to_vnc --seeds 0 1 2
+    NEUROPIL_DATA=... python bench/mitochondria.py vnc_objects --budget 20m --seeds 0 1 2
+    NEUROPIL_DATA=... python bench/mitochondria.py vnc_to_isbi2012 --budget 20m --seeds 0 1 2
     python bench/mitochondria.py phantom --budget 20m --seeds 0 1 2
     python bench/mitochondria.py table
 
@@ -18,6 +20,9 @@ back of the training volumes; the test volume is opened only to be scored. The s
   objects in all, so the last three training sections are held back: no slab along y or x holds more than one of them.
 - vnc: nerve cord of another laboratory, semantic, sections 0-11 train, 12-15 test. epfl_to_vnc: the network of epfl on
   the same test sections, neither trained nor calibrated there.
+- vnc_objects: the same sections of vnc, connected pieces of the masks as objects. vnc_to_isbi2012: isbi2012, begun with
+  that network (`--init`), as a laboratory would that has masks of similar tissue and few objects of its own. The two
+  nerve cords are of different animals.
 - phantom: FIB-SEM phantoms, instances; 128 x 192 x 256 voxels train, another seed of 128 x 192 x 192 is the test.
 """
 
@@ -26,7 +31,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +57,17 @@ NO_DEFECTS = [
 
 @dataclass(frozen=True)
 class Experiment:
-    """Training pairs, the test pair, the task, and settings; `run_of` names the experiment whose runs are used."""
+    """Training pairs, the test pair, the task, and settings.
+
+    `run_of` names the experiment whose runs are used, `init` the one whose run of the same seed training begins with.
+    """
 
     task: str
     train: list[tuple[Volume, Volume]]
     test: tuple[Volume, Volume]
     words: list[str]
     run_of: str = ""
+    init: str = ""
 
 
 def _pair(path: str, part: str, size: Float3 | None = None) -> tuple[Volume, Volume]:
@@ -88,10 +97,26 @@ def epfl_to_vnc() -> Experiment:
 def isbi2012() -> Experiment:
     """Sections 0-15 for training, 16-19 for the test; distant objects share ids, so pieces count."""
     train, test = (_pair("isbi2012/dev_z00_19.h5", part) for part in ("[0:16]", "[16:20]"))
-    pieces = cc3d.connected_components(test[1].numpy(), connectivity=26).astype(np.uint64)
-    truth = Volume(pieces, test[1].voxel_size, test[1].offset, kind="labels", name=test[1].name)
     words = ["organelles.components=true", "data.validation_axis=z", "data.validation=0.2"]
-    return Experiment("mitochondria", [train], (test[0], truth), words)
+    return Experiment("mitochondria", [train], (test[0], _pieces(test[1])), words)
+
+
+def vnc_objects() -> Experiment:
+    """The sections of vnc, whose masks' connected pieces are objects."""
+    semantic = vnc()
+    words = ["organelles.components=true", "data.validation_axis=z", "data.validation=0.2"]
+    return Experiment("mitochondria", semantic.train, (semantic.test[0], _pieces(semantic.test[1])), words)
+
+
+def vnc_to_isbi2012() -> Experiment:
+    """isbi2012, begun with the network of vnc_objects."""
+    return replace(isbi2012(), init="vnc_objects")
+
+
+def _pieces(labels: Volume) -> Volume:
+    """Connected pieces of labels as objects of their own."""
+    pieces = cc3d.connected_components(labels.numpy(), connectivity=26).astype(np.uint64)
+    return Volume(pieces, labels.voxel_size, labels.offset, kind="labels", name=labels.name)
 
 
 def phantom() -> Experiment:
@@ -113,6 +138,8 @@ EXPERIMENTS: dict[str, Callable[[], Experiment]] = {
     "isbi2012": isbi2012,
     "vnc": vnc,
     "epfl_to_vnc": epfl_to_vnc,
+    "vnc_objects": vnc_objects,
+    "vnc_to_isbi2012": vnc_to_isbi2012,
     "phantom": phantom,
 }
 
@@ -121,15 +148,16 @@ def run_seed(
     name: str, experiment: Experiment, seed: int, how_long: dict[str, Any], words: list[str]
 ) -> dict[str, Any]:
     """Train (or go on), segment the test volume, score it."""
-    out = ROOT / "runs" / "bench" / f"mitochondria_{experiment.run_of or name}_s{seed}"
-    if experiment.run_of and not (out / "run.json").is_file():
-        raise SystemExit(f"first run: python bench/mitochondria.py {experiment.run_of} --seeds {seed}")
+    out, begins = _folder(experiment.run_of or name, seed), experiment.run_of or experiment.init
+    if begins and not (_folder(begins, seed) / "run.json").is_file():
+        raise SystemExit(f"first run: python bench/mitochondria.py {begins} --seeds {seed}")
     settings = [*experiment.words, *words]
     run = trained(
         out,
         experiment.train,
         recipe=f"em_{experiment.task}",
         **how_long,
+        init=_folder(experiment.init, seed) if experiment.init else None,
         set=[f"train.seed={seed}", *settings],
     )
     image, truth = experiment.test
@@ -142,6 +170,10 @@ def run_seed(
         "settings": settings,
         "test": numbers(api.evaluate(segmentation, truth, task=experiment.task)),
     }
+
+
+def _folder(name: str, seed: int) -> Path:
+    return ROOT / "runs" / "bench" / f"mitochondria_{name}_s{seed}"
 
 
 def table(found: dict[str, Any]) -> str:

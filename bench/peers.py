@@ -1,4 +1,4 @@
-"""Networks that users have today, as out-of-tree networks of neuropil: those of MONAI, and torch-em's U-Net.
+"""Networks that users have today, as out-of-tree networks of neuropil: MONAI's, torch-em's U-Net, a UNETR as published.
 
 Named as ``model.name=peers:unet`` with this folder on PYTHONPATH (extra `bench`); see experiments/fib25_peers.yaml.
 Sizes are those of MONAI's own documentation and defaults; crops, losses, augmentation, optimiser, and what follows the
@@ -13,14 +13,16 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
-from monai.networks.nets import UNETR, SwinUNETR, UNet
 from torch import Tensor, nn
 
 from neuropil.config import ModelConfig
 from neuropil.geometry import Float3, Int3
+from reference_unetr import ReferenceUNETR
 
 #: What MONAI's transformers are built for: their sizes are fixed.
 CROP = 64
+#: The crops of the UNETR as published in experiments/isbi2012_unetr.yaml: its own are deeper than that volume.
+SECTIONS: Int3 = (8, 160, 160)
 
 
 class Peer(nn.Module):
@@ -59,18 +61,24 @@ class Peer(nn.Module):
 
 def unet(config: ModelConfig, voxel_size: Float3, outputs: int) -> nn.Module:
     """The U-Net of MONAI's spleen tutorial: five levels of 16 to 256 channels, two residual units each."""
+    from monai.networks.nets import UNet
+
     body = UNet(3, 1, 16, channels=(16, 32, 64, 128, 256), strides=(2, 2, 2, 2), num_res_units=2, norm="batch")
     return Peer(body, 16, outputs, (16, 16, 16))
 
 
 def unetr(config: ModelConfig, voxel_size: Float3, outputs: int) -> nn.Module:
     """UNETR at its defaults (about 90 M parameters)."""
+    from monai.networks.nets import UNETR
+
     with torch.device("cpu"):  # it computes rates of dropout, which it cannot without numbers
         return Peer(UNETR(1, 16, (CROP,) * 3), 16, outputs, (CROP,) * 3)
 
 
 def swin_unetr(config: ModelConfig, voxel_size: Float3, outputs: int) -> nn.Module:
     """SwinUNETR at feature size 24, its default."""
+    from monai.networks.nets import SwinUNETR
+
     with torch.device("cpu"):
         return Peer(SwinUNETR(in_channels=1, out_channels=16), 16, outputs, (32, 32, 32))
 
@@ -94,8 +102,15 @@ def torch_em_unet(config: ModelConfig, voxel_size: Float3, outputs: int) -> nn.M
     return Peer(body, 32, outputs, (16, 16, 16))
 
 
+def published_unetr(config: ModelConfig, voxel_size: Float3, outputs: int) -> nn.Module:
+    """The UNETR of `reference_unetr` (18 M parameters, full-resolution decoder) for crops of 8 x 160 x 160."""
+    body = ReferenceUNETR(crop=SECTIONS)
+    body.head = nn.Identity()
+    return Peer(body, 32, outputs, SECTIONS)
+
+
 if __name__ == "__main__":
-    for build in (unet, unetr, swin_unetr, torch_em_unet):
+    for build in (unet, unetr, swin_unetr, torch_em_unet, published_unetr):
         with torch.device("meta"):
             made = build(ModelConfig(), (8.0, 8.0, 8.0), 9)
         print(f"{build.__name__:12s} {sum(p.numel() for p in made.parameters()) / 1e6:6.1f} M parameters")

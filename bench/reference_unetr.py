@@ -1,7 +1,7 @@
 """The peer of the speed benchmark: a plain UNETR as published for affinities (ViT encoder, full-resolution decoder).
 
 After Hatamizadeh et al. 2022 (arXiv 2103.10504) at the sizes used for serial-section EM: width 192, depth 6, patch
-4 x 16 x 16, feature size 32, about 18 M parameters; written for timing only.
+4 x 16 x 16, feature size 32, about 18 M parameters. Written for timing; experiments/isbi2012_unetr.yaml trains it, too.
 """
 
 from __future__ import annotations
@@ -34,12 +34,19 @@ def _up(inputs: int, outputs: int, factor: tuple[int, int, int]) -> nn.ConvTrans
 
 
 class ReferenceUNETR(nn.Module):
-    """(B, 1, Z, Y, X) → (B, 3, Z, Y, X) for crops of `CROP`."""
+    """(B, 1, Z, Y, X) → (B, 3, Z, Y, X) for crops of one size, multiples of `PATCH`."""
 
-    def __init__(self, dim: int = 192, depth: int = 6, heads: int = 6, features: int = 32) -> None:
+    def __init__(
+        self,
+        dim: int = 192,
+        depth: int = 6,
+        heads: int = 6,
+        features: int = 32,
+        crop: tuple[int, int, int] = CROP,
+    ) -> None:
         super().__init__()
         f = features
-        tokens = (CROP[0] // PATCH[0]) * (CROP[1] // PATCH[1]) * (CROP[2] // PATCH[2])
+        tokens = (crop[0] // PATCH[0]) * (crop[1] // PATCH[1]) * (crop[2] // PATCH[2])
         self.embed = nn.Conv3d(1, dim, PATCH, stride=PATCH)
         self.position = nn.Parameter(torch.zeros(1, tokens, dim))
         layer = {
@@ -59,7 +66,7 @@ class ReferenceUNETR(nn.Module):
         self.up2, self.dec2 = _up(8 * f, 4 * f, (2, 2, 2)), _Block(8 * f, 4 * f)
         self.up1, self.dec1 = _up(4 * f, 2 * f, (1, 2, 2)), _Block(4 * f, 2 * f)
         self.up0, self.dec0 = _up(2 * f, f, (1, 2, 2)), _Block(2 * f, f)
-        self.head = nn.Conv3d(f, 3, 1)
+        self.head: nn.Module = nn.Conv3d(f, 3, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         grid = self.embed(x)

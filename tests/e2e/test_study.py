@@ -74,6 +74,21 @@ def test_another_study_is_not_mixed_in(study: Path, tmp_path: Path) -> None:
         api.bench("label-efficiency", study, out)
 
 
+def test_arms_may_be_added_but_keep_their_meaning(study: Path, tmp_path: Path) -> None:
+    out, design = tmp_path / "out", yaml.safe_load(study.read_text())
+    api.bench("label-efficiency", study, out, shard="0/2")
+    design["arms"]["scratch"] = {"train_set": ["train.lr=0.5"]}
+    study.write_text(yaml.safe_dump(design, sort_keys=False))
+    with pytest.raises(RunError, match="knows arm 'scratch' with no settings of its own; it has train_set"):
+        api.bench("label-efficiency", study, out)
+    del design["arms"]["scratch"], design["arms"]["mae"]
+    design |= {"reference": "slow", "arms": {"slow": {"train_set": ["train.lr=0.0001"]}, "fast": {}}}
+    study.write_text(yaml.safe_dump(design, sort_keys=False))
+    assert api.bench("label-efficiency", study, out, shard="1/2")["done"] == 1
+    known = json.loads((out / "study.json").read_text())["design"]
+    assert list(known["arms"]) == ["scratch", "mae", "slow", "fast"]
+
+
 @pytest.mark.parametrize("shard", ["2/2", "3/2", "x"])
 def test_bad_shards_and_studies_are_refused(study: Path, tmp_path: Path, shard: str) -> None:
     with pytest.raises(ConfigError, match="--shard"):

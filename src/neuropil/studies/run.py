@@ -55,7 +55,7 @@ def run_study(design: Design, out: str | os.PathLike[str], verbs: Verbs, *, shar
     Raises
     ------
     RunError
-        If the folder holds another study.
+        If the folder holds another study, or knows an arm by the same name with other settings.
     """
     folder = Path(out)
     _claim(folder, design)
@@ -72,8 +72,13 @@ def run_study(design: Design, out: str | os.PathLike[str], verbs: Verbs, *, shar
 
 
 def _claim(folder: Path, design: Design) -> None:
-    """Mark a new folder as this study's, or check that it is."""
+    """Mark a new folder as this study's, or check that it is and add the arms, budgets and seeds that are new."""
     mark = folder / _MARK
+    said: dict[str, Any] = {
+        "name": design.name,
+        "fingerprint": design.fingerprint,
+        "design": design.model_dump(mode="json"),
+    }
     if mark.is_file():
         known = json.loads(mark.read_text())
         if known.get("fingerprint") != design.fingerprint:
@@ -82,14 +87,36 @@ def _claim(folder: Path, design: Design) -> None:
                 "the same study, or a new folder",
                 "arms, budgets and seeds may be added; for anything else choose another --out",
             )
-        return
-    if folder.exists() and any(folder.iterdir()):
+        said["design"] = _joined(folder, known["design"], said["design"])
+        if said["design"] == known["design"]:
+            return
+    elif folder.exists() and any(folder.iterdir()):
         raise RunError(
             f"'{folder}' exists and is not empty", "a new folder, or one of this study", "choose another --out"
         )
     (folder / "results").mkdir(parents=True, exist_ok=True)
-    said = {"name": design.name, "fingerprint": design.fingerprint, "design": design.model_dump(mode="json")}
     write_atomic(mark, (json.dumps({**said, "versions": versions()}, indent=1) + "\n").encode())
+
+
+def _joined(folder: Path, known: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """A folder's design with what another one of the same fingerprint adds."""
+    for name, arm in new["arms"].items():
+        if known["arms"].get(name, arm) != arm:
+            raise RunError(
+                f"'{folder}' knows arm '{name}' with {_told(known['arms'][name])}; it has {_told(arm)} now",
+                "arms that mean what they meant when the folder was begun",
+                "give the changed arm another name, or choose another --out",
+            )
+    return {
+        **new,
+        "arms": known["arms"] | new["arms"],
+        "budgets": sorted({*known["budgets"], *new["budgets"]}),
+        "seeds": list(dict.fromkeys((*known["seeds"], *new["seeds"]))),
+    }
+
+
+def _told(arm: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in arm.items() if value) or "no settings of its own"
 
 
 def dealt(cells: Sequence[Cell], shard: str | None) -> Sequence[Cell]:
