@@ -20,6 +20,14 @@ from neuropil.cli.options import (
 )
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting, e.g. predict.tta=flips.")]
+FromGraph = Annotated[
+    str | None,
+    typer.Option(
+        "--from-graph",
+        metavar="OUT",
+        help="A segmentation in blocks: cut it at another --threshold (organelles: size).",
+    ),
+]
 
 
 def predict(
@@ -56,14 +64,7 @@ def segment(
     threshold: Annotated[
         float | None, typer.Option("--threshold", help="Of neurons: merge contacts of at least this.")
     ] = None,
-    from_graph: Annotated[
-        str | None,
-        typer.Option(
-            "--from-graph",
-            metavar="OUT",
-            help="A segmentation in blocks: cut it at another --threshold (organelles: size).",
-        ),
-    ] = None,
+    from_graph: FromGraph = None,
     block: Annotated[str | None, typer.Option("--block", metavar="Z,Y,X", help="Voxels of a block.")] = None,
     memory: Annotated[str | None, typer.Option("--memory", help="What all workers may use, e.g. 4GB.")] = None,
     workers: Annotated[int | None, typer.Option("--workers", help="Processes that share the work.")] = None,
