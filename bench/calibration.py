@@ -160,7 +160,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", help="the YAML file of a finished study, or `table`")
     parser.add_argument("folder", type=Path, nargs="?", help="where it was run")
-    parser.add_argument("--test", help="HDF5 file in NEUROPIL_DATA with raw and labels")
+    parser.add_argument("--test", help="HDF5 file in NEUROPIL_DATA with raw and labels, or sections of it: x.h5[16:20]")
     parser.add_argument("--budgets", type=float, nargs="+", default=[0.05, 0.25])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--arms", nargs="+", help="only these")
@@ -174,7 +174,8 @@ def main() -> None:
         design, where = read_design(asked.study), f"{os.environ['NEUROPIL_DATA']}/{asked.test}"
         if found.setdefault("test", asked.test) != asked.test:
             parser.error(f"{asked.out} holds results on {found['test']}: give another --out")
-        test = pair_of(f"{where}:raw", f"{where}:labels")
+        file, bracket, part = where.partition("[")
+        test = pair_of(f"{file}:raw{bracket}{part}", f"{file}:labels{bracket}{part}")
         for cell in design.cells():
             wanted = (
                 cell.budget in asked.budgets and cell.seed in asked.seeds and cell.arm in (asked.arms or [cell.arm])

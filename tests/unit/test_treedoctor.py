@@ -9,7 +9,7 @@ from scipy import ndimage
 from neuropil.errors import InputError, VolumeError
 from neuropil.io.swc import read_swc, write_swc
 from neuropil.skeleton import Skeleton
-from neuropil.treedoctor import examine_tree, image
+from neuropil.treedoctor import examine_tree, image, shifts
 from neuropil.volume import Volume
 
 NM = (400.0, 160.0, 170.0)
@@ -129,12 +129,33 @@ def test_the_whole_muddle_at_once(tmp_path, picture, neuron) -> None:
     assert put_right(tmp_path, neuron) < 0.01
 
 
-@pytest.mark.parametrize("shift", [(0, 17, -31), (5, -60, 0)])
-def test_far_shifts(tmp_path, picture, neuron, shift) -> None:
+@pytest.mark.parametrize("shift", [(0, 3, -3), (2, 4, 1), (0, 5, 5), (-6, 8, 8), (0, 17, -31), (5, -60, 0)])
+def test_farther_shifts(tmp_path, picture, neuron, shift) -> None:
     found = examined(tmp_path, picture, voxels_of(neuron) - shift)
-    assert found["score"] < 0.5
     assert put_right(tmp_path, neuron) < 0.01
     assert "mirrored" not in found["best"]
+
+
+def test_a_mirrored_tree_that_was_moved_too(tmp_path, picture, neuron) -> None:
+    numbers = voxels_of(neuron) - (0, 6, 9)
+    numbers[:, 2] = SHAPE[2] - 1 - numbers[:, 2]
+    found = examined(tmp_path, picture, numbers)
+    assert found["best"] == "unit voxel, x mirrored, shifted by +0, +6, +9 voxels (z, y, x)"
+    assert put_right(tmp_path, neuron) < 0.01
+
+
+def test_shifts_on_a_projection_leave_z_alone(tmp_path, picture, neuron) -> None:
+    sides = picture.numpy()
+    flat = sides.max(axis=0) if picture.name == "bright" else sides.min(axis=0)
+    shown = Volume(flat[None], NM, name=picture.name)
+    found = examined(tmp_path, shown, voxels_of(neuron) - (0, 7, -8))
+    assert found["best"] == "unit voxel, shifted by +0, +7, -8 voxels (z, y, x)"
+
+
+def test_a_reduced_image_tells_the_shift_to_a_voxel(tmp_path, picture, neuron, monkeypatch) -> None:
+    monkeypatch.setattr(shifts, "_REDUCED", 50_000)
+    examined(tmp_path, picture, voxels_of(neuron) - (3, 11, -13))
+    assert put_right(tmp_path, neuron) < 0.01
 
 
 def test_stated_origins_are_kept(tmp_path, neuron) -> None:

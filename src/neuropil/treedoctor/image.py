@@ -27,7 +27,7 @@ _BLOCK = (32, 256, 256)
 #: how far around, in voxels.
 _STANDS_OUT, _FEW, _AROUND = 0.2, 3.0, (8.0, 24.0)
 #: A tree that covers fewer voxels fits into any bright spot.
-_APART = 100
+APART = 100
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class TreeOnImage:
         more = np.where(inside & also, np.sign(grey - around), 0.0)
         apart = _distinct(voxels)
         enough = _STANDS_OUT + _FEW / math.sqrt(apart)
-        return apart >= min(_APART, len(voxels) // 4) and bool(self.sign * more.mean() >= enough)
+        return apart >= min(APART, len(voxels) // 4) and bool(self.sign * more.mean() >= enough)
 
 
 def _filled(raw: Skeleton) -> Floats:

@@ -10,16 +10,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from neuropil.io.swc import UNITS, placement
-from neuropil.treedoctor.image import Ints, Placing, TreeOnImage
+from neuropil.treedoctor.image import Placing, TreeOnImage
+from neuropil.treedoctor.shifts import located
 from neuropil.volume import Volume
 
-#: A better score must be better by this much, and one that shifts a tree far away by more.
-_CLEARLY, _FAR = 0.1, 0.2
+#: Means of 2 rank - 1 over the nodes at each placing, and how far chance could take them from 0.
+Witnesses = dict[Placing, tuple[float, float]]
+
+#: A better score must be better by this much.
+_CLEARLY = 0.1
 #: A tree whose score is below does not lie there. Of the BigNeuron projections, the 71 aligned trees score 0.79 or
 #: more where they belong, and the six others below 0.1 as they are (bench/tree_doctor.py).
 _FITS = 0.5
-#: Longest axis of the reduced image in which far shifts are sought; voxels around in which near ones are.
-_REDUCED, _NEAR = 48, 2
+#: Voxels around a placing in which near shifts are sought.
+_NEAR = 2
 #: A near shift must raise the mean grey value at the nodes by this share of their contrast, and by so many standard
 #: errors of the mean difference.
 _GAIN, _ERRORS = 0.05, 4.0
@@ -76,29 +80,46 @@ def best_placing(case: TreeOnImage, unit: str | None) -> Fit:
     unit
         The unit that is stated; without one, each may be right.
     """
-    flat = case.image.box.shape[0] == 1
     units = _different_units(case.image, unit)
     plain = [Placing(u) for u in ([unit] if unit else units)]
-    turns = [Placing(u, *turn) for u in units for turn in _turns(flat=flat)]
-    found: dict[float, Fit] = {}
+    turns = [Placing(u, *turn) for u in units for turn in _turns(flat=case.image.box.shape[0] == 1)]
     seen = {p: case.witness(p) for p in turns}
-    for case.sign in (1.0, -1.0):
-        scores = {p: case.sign * mean - chance for p, (mean, chance) in seen.items()}
-        as_is = max(plain, key=lambda p: scores[p])
-        believed = {p: s for p, s in scores.items() if (unit and p == as_is) or (s >= _FITS and case.stands_out(p))}
-        best = _simplest(believed, as_is) if believed else as_is
-        rivals = sum(s >= max(_FITS, scores[best] - _CLEARLY) for p, s in scores.items() if p != best)
-        found[case.sign] = Fit(as_is, scores[as_is], best, scores[best], unit is not None, rivals)
-    case.sign = max(found, key=lambda side: found[side].score_best)
-    fit = found[case.sign]
-    if not fit.fits:
-        # a far shift beside more than one other mistake would be sought among too many to be believed
-        far = _far(case, fit.as_is, [p for p in turns if _changes(fit.as_is, p) <= 1])
-        if far is None or case.score(far) < max(_FITS, fit.score_as_is + _FAR) or not case.stands_out(far):
-            return fit
-        fit = replace(fit, best=far)
-    best = _nudged(case, fit.best)
+    fit = _moved(case, plain, turns, seen, stated=unit is not None)
+    if fit is None:
+        sides = {sign: _turned(case, sign, plain, seen, stated=unit is not None) for sign in (1.0, -1.0)}
+        case.sign = max(sides, key=lambda sign: sides[sign].score_best)
+        fit = sides[case.sign]
+    best = _nudged(case, fit.best) if fit.fits else fit.best
     return replace(fit, best=best, score_best=case.score(best))
+
+
+def _moved(
+    case: TreeOnImage, plain: list[Placing], turns: list[Placing], seen: Witnesses, *, stated: bool
+) -> Fit | None:
+    """What one correlation over all shifts says beyond doubt, with one other mistake at most; sets the case's sign."""
+    as_is = max(plain, key=lambda p: abs(seen[p][0]) - seen[p][1])
+    # a shift beside more than one other mistake would be sought among too many to be believed
+    once = [p for p in turns if p not in plain and _changes(as_is, p) == 1]
+    best = located(case, [as_is, *(p for p in plain if p != as_is), *once])
+    if best is None:
+        return None
+    if max(map(abs, best.shift)) <= _NEAR:
+        best = replace(best, shift=(0, 0, 0))
+    if case.score(best) < _FITS or not case.stands_out(best):
+        return None
+    as_is = as_is if stated else replace(as_is, unit=best.unit)
+    return Fit(as_is, case.score(as_is), best, case.score(best), stated, 0)
+
+
+def _turned(case: TreeOnImage, sign: float, plain: list[Placing], seen: Witnesses, *, stated: bool) -> Fit:
+    """The simplest placing without a shift, for neurites that are bright (1) or dark (-1)."""
+    case.sign = sign
+    scores = {p: sign * mean - chance for p, (mean, chance) in seen.items()}
+    as_is = max(plain, key=lambda p: scores[p])
+    believed = {p: s for p, s in scores.items() if (stated and p == as_is) or (s >= _FITS and case.stands_out(p))}
+    best = _simplest(believed, as_is) if believed else as_is
+    rivals = sum(s >= max(_FITS, scores[best] - _CLEARLY) for p, s in scores.items() if p != best)
+    return Fit(as_is, scores[as_is], best, scores[best], stated, rivals)
 
 
 def _different_units(image: Volume, unit: str | None) -> list[str]:
@@ -151,49 +172,3 @@ def _nudged(case: TreeOnImage, how: Placing) -> Placing:
             z, y, x = (a + b for a, b in zip(how.shift, step, strict=True))
             best, gain = replace(how, shift=(z, y, x)), mean
     return best
-
-
-def _far(case: TreeOnImage, as_is: Placing, turns: list[Placing]) -> Placing | None:
-    """The placing with the best shift of any length, sought in a reduced image by correlation."""
-    if case.held is None:
-        return None
-    from scipy import fft, ndimage
-
-    box = case.image.box
-    factor = np.maximum(1, -(-np.array(box.shape) // _REDUCED))
-    every = np.stack(
-        np.meshgrid(*(np.arange(a, b) for a, b in zip(box.start, box.stop, strict=True)), indexing="ij"), -1
-    )
-    ranks = case.ranks(every.reshape(-1, 3)).reshape(box.shape) * case.sign
-    small = np.asarray(ndimage.maximum_filter(ranks, size=tuple(factor)))[tuple(slice(f // 2, None, f) for f in factor)]
-    small = small - small.mean()
-    padded = tuple(2 * n for n in small.shape)
-    image_f = fft.rfftn(small.astype(np.float32), padded)
-    best, score = None, -math.inf
-    for how in sorted(turns, key=lambda p: _changes(as_is, p)):
-        cells = (case.voxels(how) - box.start) // factor
-        low = cells.min(axis=0)
-        cells = cells - low
-        if (cells >= np.array(padded) // 2).any():
-            continue
-        tree = np.zeros(padded, np.float32)
-        tree[tuple(cells.T)] = 1
-        found = fft.irfftn(image_f * np.conj(fft.rfftn(tree)), padded) / max(1.0, tree.sum())
-        top = np.array(np.unravel_index(int(found.argmax()), padded))
-        value = float(found.max()) - _CLEARLY * _changes(as_is, how)
-        if value > score:
-            moved = np.where(top >= np.array(padded) // 2, top - padded, top) - low
-            score, best = value, replace(how, shift=tuple(int(v) for v in moved * factor))  # type: ignore[arg-type]
-    return None if best is None else _sought(case, best, factor)
-
-
-def _sought(case: TreeOnImage, how: Placing, factor: Ints) -> Placing:
-    """The best shift within a cell of the reduced image, axis by axis."""
-    for axis in (0, 1, 2, 0, 1, 2):
-        tries = []
-        for step in range(-int(factor[axis]), int(factor[axis]) + 1):
-            shift = list(how.shift)
-            shift[axis] += step
-            tries.append(replace(how, shift=(shift[0], shift[1], shift[2])))
-        how = max(tries, key=case.score)
-    return how
