@@ -40,6 +40,22 @@ KEPT = (
 )
 
 
+#: What is kept of agents at the end of pretraining: nats, share of the greatest entropy, how much more often than by
+#: chance some places are hidden, and the correlation of what is hidden with edges.
+AGENTS = ("agents_kl", "agents_entropy_share", "frequency_excess", "mask_edges")
+
+
+def agents(folder: Path) -> dict[str, dict[str, float]]:
+    """How far the agents of each encoder came from an even choice, and in how many updates."""
+    found = {}
+    for metrics in sorted(folder.glob("runs/*_encoder_s*/metrics.jsonl")):
+        rows = [row for row in map(json.loads, metrics.read_text().splitlines()) if "agents_kl" in row]
+        if rows:
+            updates = {row["ppo_policy_loss"] for row in rows if "ppo_policy_loss" in row}
+            found[metrics.parent.name] = {k: rows[-1][k] for k in AGENTS if k in rows[-1]} | {"updates": len(updates)}
+    return found
+
+
 def taken(yaml_file: Path, folder: Path, machine: str) -> dict[str, Any]:
     """What is stored of a study: its design as written, its rows without sweeps, command, machine, versions."""
     design = read_design(yaml_file)
@@ -56,6 +72,7 @@ def taken(yaml_file: Path, folder: Path, machine: str) -> dict[str, Any]:
         "versions": versions,
         # as it was written: where data lie is no business of the documentation
         "design": yaml.safe_load(yaml_file.read_text()),
+        **({"agents": found} if (found := agents(folder)) else {}),
         "rows": kept,
     }
 

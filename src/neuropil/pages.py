@@ -12,6 +12,7 @@ import numpy as np
 from neuropil.affinities import Affinities
 from neuropil.errors import InputError, RunError, VolumeError
 from neuropil.report import Arm, LabelEfficiency, ReportData, Strip, Timing
+from neuropil.training.card import train_command
 from neuropil.training.checkpoint import DRAWN, Run
 from neuropil.volume import Volume
 from neuropil.zoo.package import shared_card
@@ -87,6 +88,7 @@ def run_page(run: Run) -> ReportData:
         title=run.path.name,
         summary=summary,
         notes=notes,
+        warnings=card.get("warnings", ()),
         strips=strips,
         strips_lead=lead,
         timings={"train": float(run.rows("train")[-1]["elapsed"])} if run.rows("train") else {},
@@ -109,11 +111,12 @@ def study_page(folder: Path) -> ReportData:
         If its results cannot be read, or there are none yet.
     """
     from neuropil.studies.run import efficiency_of
+    from neuropil.studies.shares import shown_shares
 
     design, rows, plots = efficiency_of(folder)
     summary = {
         "Arms": ", ".join(design.arms),
-        "Shares of the labels": ", ".join(f"{share:.3g}" for share in design.budgets),
+        "Shares of the labels": ", ".join(f"{share:.3g}" for share in shown_shares(design, rows).values()),
         "Trained on": "; ".join(pair.image for pair in design.train),
         "Tested on": "; ".join(pair.image for pair in design.test),
         "Trainings": f"{len(rows)} of {len(list(design.cells()))} done",
@@ -146,12 +149,17 @@ def _card(run: Run, shared: dict[str, Any] | None) -> dict[str, str]:
         "Speed of training": f"{steps / seconds:.3g} steps/s, batch {run.config.train.batch}" if seconds else "",
         "Versions": ", ".join(f"{k} {v}" for k, v in card["versions"].items()),
         "Licence": "that of the training data permitting, the trainer's to choose",
-        "Use": f"neuropil {'train --init' if card.get('kind') == 'encoder' else 'segment'} {run.path.name}",
+        "Use": _use(run, run.path.name),
+        "Warning": "; ".join(card.get("warnings", [])),
     }
     if shared is not None:
         said |= {"Licence": shared["licence"] or said["Licence"], "Licence of the data": shared["data"]["licence"]}
-        said |= {"Cite": shared["cite"] or "", "Use": said["Use"].replace(run.path.name, f"zoo:{shared['name']}")}
+        said |= {"Cite": shared["cite"] or "", "Use": _use(run, f"zoo:{shared['name']}")}
     return {name: text for name, text in said.items() if text}
+
+
+def _use(run: Run, name: str) -> str:
+    return train_command(run, name) if run.card.get("kind") == "encoder" else f"neuropil segment {name}"
 
 
 def _place(held: Mapping[str, Any]) -> str:

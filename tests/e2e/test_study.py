@@ -60,6 +60,9 @@ def test_a_study_goes_on_where_it_stopped(study: Path, tmp_path: Path, capsys: p
     assert (out / "results" / "scratch_1_s0.json").stat().st_mtime_ns == first
     row = json.loads((out / "results" / "mae_1_s0.json").read_text())
     assert row["test"]["voi_sum"] > 0
+    assert row["pretrain_steps"] == 2
+    assert row["pretrain_seconds"] > 0
+    assert row["all_voxels"] == row["labelled_voxels"] == 48 * 64 * 64
     account = json.loads((out / "runs" / "mae_1_s0" / "run.json").read_text())["init"]["account"]
     assert account["share"] == 1
     assert "2 of 2 trainings done" in (out / "table.md").read_text()

@@ -19,9 +19,10 @@ from neuropil.errors import RunError
 from neuropil.geometry import Int3
 from neuropil.shards import Shard
 from neuropil.studies.design import Arm, Cell, Design, Pair, labelled_few, labelled_part
+from neuropil.studies.shares import check_budgets, shown_shares
 from neuropil.studies.table import KEPT, SCORES, Score, collected, interval, markdown, plot_svg
 from neuropil.tasks.base import task_named
-from neuropil.training.checkpoint import write_atomic
+from neuropil.training.checkpoint import Run, write_atomic
 from neuropil.versions import versions
 from neuropil.volume import Volume, open_volume, require_kind
 
@@ -45,7 +46,7 @@ def run_study(design: Design, out: str | os.PathLike[str], verbs: Verbs, *, shar
     verbs
         `pretrain`, `train`, `segment` and `evaluate` of the API.
     shard
-        "i/n" with 1 <= i <= n: only every n-th pair of an arm and a seed.
+        "i/n" with 0 <= i < n: only every n-th pair of an arm and a seed.
 
     Returns
     -------
@@ -54,25 +55,38 @@ def run_study(design: Design, out: str | os.PathLike[str], verbs: Verbs, *, shar
 
     Raises
     ------
+    ConfigError
+        If the shard is none, or two budgets label the same.
     RunError
         If the folder holds another study, or knows an arm by the same name with other settings.
     """
     folder = Path(out)
-    _claim(folder, design)
     cells = list(design.cells())
     ours = dealt(cells, shard)
+    joined = Design.model_validate(_agreed(folder, design)["design"])
+    # before the folder is marked: a study that is refused leaves nothing
+    whole = 0 if all(_result(folder, cell).is_file() for cell in ours) else _checked(joined)
+    _claim(folder, design)
     for number, cell in enumerate(cells):
         if cell not in ours or _result(folder, cell).is_file():
             continue
         print(f"study {design.name}: {cell.name} ({number + 1} of {len(cells)})", file=sys.stderr, flush=True)
-        row = _run_cell(design, cell, folder, verbs)
+        row = _run_cell(design, cell, folder, verbs, whole)
         write_atomic(_result(folder, cell), (json.dumps(row, indent=1) + "\n").encode())
         _summarise(design, folder)
     return _summarise(design, folder)
 
 
-def _claim(folder: Path, design: Design) -> None:
-    """Mark a new folder as this study's, or check that it is and add the arms, budgets and seeds that are new."""
+def _checked(design: Design) -> int:
+    """How many voxels are labelled in all, once the budgets are known to differ; notes of those that move go out."""
+    boxes = [_opened(design, pair)[1].box for pair in design.train]
+    for note in check_budgets(design, boxes, LEAST):
+        print(f"study {design.name}: note: {note}", file=sys.stderr, flush=True)
+    return sum(box.size for box in boxes)
+
+
+def _agreed(folder: Path, design: Design) -> dict[str, Any]:
+    """What marks a folder as this study's: what it is marked with, and the arms, budgets and seeds that are new."""
     mark = folder / _MARK
     said: dict[str, Any] = {
         "name": design.name,
@@ -88,12 +102,18 @@ def _claim(folder: Path, design: Design) -> None:
                 "arms, budgets and seeds may be added; for anything else choose another --out",
             )
         said["design"] = _joined(folder, known["design"], said["design"])
-        if said["design"] == known["design"]:
-            return
     elif folder.exists() and any(folder.iterdir()):
         raise RunError(
             f"'{folder}' exists and is not empty", "a new folder, or one of this study", "choose another --out"
         )
+    return said
+
+
+def _claim(folder: Path, design: Design) -> None:
+    """Mark a folder, unless its mark says the same."""
+    mark, said = folder / _MARK, _agreed(folder, design)
+    if mark.is_file() and json.loads(mark.read_text())["design"] == said["design"]:
+        return
     (folder / "results").mkdir(parents=True, exist_ok=True)
     write_atomic(mark, (json.dumps({**said, "versions": versions()}, indent=1) + "\n").encode())
 
@@ -139,9 +159,9 @@ def _result(folder: Path, cell: Cell) -> Path:
     return folder / "results" / f"{cell.name}.json"
 
 
-def _run_cell(design: Design, cell: Cell, folder: Path, verbs: Verbs) -> dict[str, Any]:
+def _run_cell(design: Design, cell: Cell, folder: Path, verbs: Verbs, whole: int) -> dict[str, Any]:
     arm = design.arms[cell.arm]
-    first: Path | str | None = _pretrained(design, arm, cell, folder, verbs) if arm.pretrain else arm.init
+    encoder = _pretrained(design, arm, cell, folder, verbs) if arm.pretrain else None
     words = [f"train.seed={cell.seed}", *design.train_set, *arm.train_set]
     run = folder / "runs" / cell.name
     pairs = _labelled(design, cell)
@@ -154,11 +174,12 @@ def _run_cell(design: Design, cell: Cell, folder: Path, verbs: Verbs) -> dict[st
             recipe=design.recipe,
             steps=None if run.exists() or design.train_budget else design.train_steps,
             budget=None if run.exists() else design.train_budget,
-            init=None if run.exists() else first,
+            init=None if run.exists() else encoder or arm.init,
             set=() if run.exists() else words,
             resume=run.exists(),
         )
     seconds = time.monotonic() - started
+    spent = _cost(encoder) if encoder else (None, None)
     tests = [_tested(pair, run, design.task, verbs) for pair in design.test]
     wanted = (*SCORES[design.task], *KEPT[design.task])
     return {
@@ -166,7 +187,11 @@ def _run_cell(design: Design, cell: Cell, folder: Path, verbs: Verbs) -> dict[st
         "budget": cell.budget,
         "seed": cell.seed,
         "labelled_voxels": sum(labels.box.size for _, labels in pairs),
-        "train_seconds": round(seconds, 1),
+        "all_voxels": whole,
+        # a training that was stopped and gone on with logged more than this session saw
+        "train_seconds": round(max(seconds, _cost(run)[0] or 0), 1),
+        "pretrain_seconds": spent[0],
+        "pretrain_steps": spent[1],
         "calibration": json.loads((run / "run.json").read_text())["best"],
         "test": {score: sum(t[score] for t in tests) / len(tests) for score in wanted},
         "versions": versions(),
@@ -187,6 +212,13 @@ def _pretrained(design: Design, arm: Arm, cell: Cell, folder: Path, verbs: Verbs
             resume=run.exists(),
         )
     return run
+
+
+def _cost(folder: Path) -> tuple[float | None, int | None]:
+    """Seconds and steps of a run over all its sessions, as it logged them; None where the log is gone."""
+    run = Run.open(folder)
+    seconds = [float(row["elapsed"]) for row in run.rows() if "elapsed" in row]
+    return (round(max(seconds), 1) if seconds else None), run.steps or None
 
 
 def _complete(run: Path) -> bool:
@@ -260,14 +292,15 @@ def efficiency_of(
         ) from None
     if not rows:
         raise RunError(f"study '{folder}' has no results yet", "one training that is done", "run the study first")
-    plots = []
+    plots, shares = [], shown_shares(design, rows)
     for key, score in SCORES[design.task].items():
         found = collected(rows, key)
         lines: list[tuple[str, Any, Any, Any, Any]] = []
         for arm in design.arms:
-            shares = [share for share in design.budgets if (arm, share) in found]
-            values = [list(found[arm, share].values()) for share in shares]
+            budgets = [budget for budget in design.budgets if (arm, budget) in found]
+            values = [list(found[arm, budget].values()) for budget in budgets]
             pairs = [interval(v) for v in values]
-            lines.append((arm, shares, [m for m, _ in pairs], [h for _, h in pairs], [len(v) for v in values]))
+            means, halves = [m for m, _ in pairs], [h for _, h in pairs]
+            lines.append((arm, [shares[b] for b in budgets], means, halves, [len(v) for v in values]))
         plots.append((score, [line for line in lines if line[1]]))
     return design, rows, plots

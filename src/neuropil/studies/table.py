@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from scipy import stats
 
 from neuropil.studies.design import Design
+from neuropil.studies.shares import percent, shown_shares
 
 
 class Score(NamedTuple):
@@ -54,7 +55,14 @@ def collected(rows: Sequence[Mapping[str, Any]], score: str) -> dict[tuple[str, 
 
 
 def markdown(design: Design, rows: Sequence[Mapping[str, Any]]) -> str:
-    """One table for each score: arms by budgets, each with its difference from the reference over the same seeds."""
+    """One table for each score: arms by budgets, each with its difference from the reference over the same seeds.
+
+    Budgets are headed by what was labelled. A last table says what the arms cost, where rows know it.
+    """
+    heads = [
+        f"{percent(share)} of the labels" + ("" if share == asked else f" ({percent(asked)} asked)")
+        for asked, share in shown_shares(design, rows).items()
+    ]
     parts = [f"# {design.name}", "", f"{len(rows)} of {len(list(design.cells()))} trainings done.", ""]
     for score, (title, better) in SCORES[design.task].items():
         found = collected(rows, score)
@@ -64,14 +72,44 @@ def markdown(design: Design, rows: Sequence[Mapping[str, Any]]) -> str:
             f"Mean ± half the 95 % interval over seeds (number of seeds); in brackets the paired difference from "
             f"`{design.reference}`.",
             "",
-            "| arm | " + " | ".join(f"{b:.0%} of the labels" for b in design.budgets) + " |",
+            "| arm | " + " | ".join(heads) + " |",
             "|---|" + "---|" * len(design.budgets),
         ]
         for arm in design.arms:
             cells = [_cell(found, arm, budget, design.reference) for budget in design.budgets]
             parts.append(f"| {arm} | " + " | ".join(cells) + " |")
         parts.append("")
-    return "\n".join(parts)
+    return "\n".join(parts + _costs(design, rows))
+
+
+def _costs(design: Design, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The section on cost; nothing where no row knows any."""
+    lines, known = [], False
+    for arm, settings in design.arms.items():
+        here = [row for row in rows if row["arm"] == arm]
+        # rows of one seed began with the same encoder: it counts once, however many budgets are done
+        encoders = {row["seed"]: seconds for row in here if (seconds := row.get("pretrain_seconds")) is not None}
+        trainings = [seconds for row in here if (seconds := row.get("train_seconds")) is not None]
+        known = known or bool(encoders or trainings)
+        before = "none" if settings.pretrain is None and settings.init is None else _median(list(encoders.values()))
+        lines.append(f"| {arm} | {before} | {_median(trainings)} |")
+    if not known:
+        return []
+    return [
+        "## Cost",
+        "",
+        "Median wall time in seconds of pretraining an encoder (over seeds) and of training (over seeds and budgets); "
+        "– where it is not known.",
+        "",
+        "| arm | pretraining | training |",
+        "|---|---|---|",
+        *lines,
+        "",
+    ]
+
+
+def _median(seconds: Sequence[float]) -> str:
+    return f"{statistics.median(seconds):.{0 if max(seconds) >= 10 else 1}f}" if seconds else "–"
 
 
 def _cell(found: Mapping[tuple[str, float], Mapping[int, float]], arm: str, budget: float, reference: str) -> str:
@@ -108,11 +146,12 @@ def plot_svg(design: Design, rows: Sequence[Mapping[str, Any]], score: str | Non
     measured = [value for seeds in found.values() for value in seeds.values()]
     room = 0.1 * (max(measured) - min(measured) or 1)
     low, high = min(measured) - room, max(measured) + room
-    logs = [math.log(b) for b in design.budgets]
+    shares = shown_shares(design, rows)
+    logs = [math.log(share) for share in shares.values()]
     width = (logs[-1] - logs[0]) or 1.0
 
     def place(budget: float, value: float, aside: float = 0) -> tuple[float, float]:
-        return 70 + aside + 420 * (math.log(budget) - logs[0]) / width, 360 - 330 * (value - low) / (high - low)
+        return 70 + aside + 420 * (math.log(shares[budget]) - logs[0]) / width, 360 - 330 * (value - low) / (high - low)
 
     shapes = [f'<text x="60" y="18" class="t">{title} on the test volume, {better} is better</text>']
     for tick in range(5):
@@ -121,7 +160,7 @@ def plot_svg(design: Design, rows: Sequence[Mapping[str, Any]], score: str | Non
         shapes.append(f'<path d="M60 {y:.1f}H500" class="g"/><text x="8" y="{y + 4:.1f}">{value:.2f}</text>')
     for budget in design.budgets:
         x, _ = place(budget, low)
-        shapes.append(f'<text x="{x - 12:.1f}" y="382">{budget:.0%}</text>')
+        shapes.append(f'<text x="{x - 12:.1f}" y="382">{percent(shares[budget])}</text>')
     for number, arm in enumerate(design.arms):
         colour = f"hsl({number * 360 / len(design.arms):.0f} 65% 42%)"
         aside = 4 * (number - (len(design.arms) - 1) / 2)  # so that arms do not hide one another

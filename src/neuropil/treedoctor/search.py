@@ -103,8 +103,9 @@ def _moved(
     best = located(case, [as_is, *(p for p in plain if p != as_is), *once])
     if best is None:
         return None
-    if max(map(abs, best.shift)) <= _NEAR:
-        best = replace(best, shift=(0, 0, 0))
+    unmoved = replace(best, shift=(0, 0, 0))
+    if max(map(abs, best.shift)) <= _NEAR and case.score(unmoved) >= _FITS:
+        best = unmoved  # whether it was moved by a voxel or two grey values tell better
     if case.score(best) < _FITS or not case.stands_out(best):
         return None
     as_is = as_is if stated else replace(as_is, unit=best.unit)

@@ -24,8 +24,9 @@ _REDUCED, _LONGEST = 2**20, 1.25
 _THIN, _ELSEWHERE = 15, 10
 #: A summit is believed from this height on, and if all elsewhere falls this many times as short of 1 as it does. Of the
 #: trees of 71 BigNeuron projections 69 have 1.7 or more where they belong; of the other stain, or on images of other
-#: neurons, all have 1.5 at the most. What reaches so high is not compared with other placings, which it would take.
-_HEIGHT, _TIMES, _CERTAIN, _ALIKE = 0.5, 1.6, 0.9, 0.03
+#: neurons, all have 1.5 at the most. In small images it can be more, so placings are compared by it, and one that
+#: changes more must be better by a share. What reaches the third number needs no comparison.
+_HEIGHT, _TIMES, _CERTAIN, _CLEARLY = 0.5, 1.6, 4.0, 1.1
 
 
 def located(case: TreeOnImage, turns: Sequence[Placing]) -> Placing | None:
@@ -34,7 +35,7 @@ def located(case: TreeOnImage, turns: Sequence[Placing]) -> Placing | None:
     Parameters
     ----------
     turns
-        Placings without shifts, the likely ones first: of two summits of about one height the first is taken.
+        Placings without shifts, the likely ones first: of two that are about as good the first is taken.
     """
     if case.held is None:
         return None
@@ -50,10 +51,10 @@ def located(case: TreeOnImage, turns: Sequence[Placing]) -> Placing | None:
         # a tree that a wrong unit crowds into few voxels lies well on any bright spot
         if long or len(cells) < min(APART, len(case.nodes) // 4):
             continue
-        for sign, height, shift in _summits(spectra, cells - low, padded, small.shape, factor):
-            if best is None or height > best[0] + _ALIKE:
+        for sign, times, shift in _summits(spectra, cells - low, padded, small.shape, factor):
+            if best is None or times > best[0] * _CLEARLY:
                 z, y, x = ((shift - low) * factor).tolist()
-                best = height, sign, replace(how, shift=(z, y, x))
+                best = times, sign, replace(how, shift=(z, y, x))
         if best is not None and best[0] >= _CERTAIN:
             break
     if best is None:
@@ -65,7 +66,7 @@ def located(case: TreeOnImage, turns: Sequence[Placing]) -> Placing | None:
 def _summits(
     spectra: dict[float, npt.NDArray[np.complex64]], cells: Ints, padded: Int3, shape: Sequence[int], factor: Ints
 ) -> Iterator[tuple[float, float, Ints]]:
-    """Sign, height and place of the summit of each sign that can be believed."""
+    """Of each sign whose summit can be believed: the sign, how many times it is nearer to 1, and the summit's place."""
     from scipy import fft
 
     tree = np.zeros(padded, np.float32)
@@ -80,8 +81,9 @@ def _summits(
             for t, a, n in zip(top, np.maximum(3, -(-_ELSEWHERE // factor)), padded, strict=True)
         ]
         heights[np.ix_(*around)] = -1
-        if height >= _HEIGHT and 1 - float(heights.max()) >= _TIMES * (1 - height):
-            yield sign, height, np.where(top >= np.array(shape), top - np.array(padded), top)
+        times = (1 - float(heights.max())) / max(1 - height, 1e-3)
+        if height >= _HEIGHT and times >= _TIMES:
+            yield sign, times, np.where(top >= np.array(shape), top - np.array(padded), top)
 
 
 def _factor(case: TreeOnImage) -> Ints:

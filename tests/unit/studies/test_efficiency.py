@@ -48,6 +48,14 @@ def test_the_report_takes_the_folder(folder, tmp_path):
     assert "3 of 8 done" in page
 
 
+def test_a_share_that_was_lifted_is_drawn_where_it_came_to(folder, tmp_path):
+    for file in (folder / "results").glob("*_0.1_*"):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"labelled_voxels": 110_592, "all_voxels": 262_144}))
+    _, _, plots = efficiency_of(folder)
+    assert plots[0][1][0][1] == [0.421875, 1.0]
+    assert "0.422, 1<" in api.report([folder], tmp_path / "page.html").read_text()
+
+
 def test_what_is_no_study_or_has_no_results(folder, tmp_path):
     assert is_study(folder)
     assert not is_study(tmp_path / "nothing")

@@ -81,3 +81,45 @@ def test_an_interval_beyond_what_was_measured_does_not_stretch_the_axis() -> Non
     (bar,) = [p.get("d") for p in root.iter("{http://www.w3.org/2000/svg}path") if p.get("stroke")]
     assert bar is not None
     assert bar.endswith("30.0V360.0")
+
+
+def _counted(budget: float, seed: int, voxels: int, **more: object) -> dict[str, object]:
+    return {**_row("scratch", budget, seed, 1.0), "labelled_voxels": voxels, **more}
+
+
+def test_budgets_are_headed_by_what_was_labelled() -> None:
+    near = markdown(DESIGN, [_counted(0.1, 0, 98, all_voxels=1000)])
+    assert "| arm | 10% of the labels | 100% of the labels |" in near
+    assert "asked" not in near
+    lifted = [_counted(0.1, 0, 110_592, all_voxels=262_144)]
+    head = "| arm | 42.2% of the labels (10% asked) | 100% of the labels |"
+    assert markdown(DESIGN, lifted).count(head) == 2
+    assert ">42.2%</text>" in plot_svg(DESIGN, lifted)
+    # rows of old studies do not say how many there are; those of all labels do
+    assert head in markdown(DESIGN, [_counted(0.1, 0, 110_592), _counted(1.0, 0, 262_144)])
+    assert "| arm | 10% of the labels | 100% of the labels |" in markdown(DESIGN, [_counted(0.1, 0, 110_592)])
+
+
+def test_a_budget_of_volumes_is_headed_by_their_number() -> None:
+    design = DESIGN.model_copy(update={"budget_of": "volumes", "train": DESIGN.train * 3})
+    assert "| arm | 33.3% of the labels (10% asked) | 100% of the labels |" in markdown(design, [])
+
+
+def test_cost_is_the_median_where_rows_know_it() -> None:
+    assert "Cost" not in markdown(DESIGN, ROWS)
+    spent = {("mae", 0): 600.0, ("mae", 1): 100.0}
+    rows = [
+        {**row, "train_seconds": 10.0 + 10 * row["seed"], "pretrain_seconds": spent.get((row["arm"], row["seed"]))}
+        for row in ROWS
+    ]
+    # a second training from the encoder of seed 0 does not make that encoder count twice
+    rows.append({**_row("mae", 1.0, 0, 1.0), "pretrain_seconds": 600.0})
+    cost = markdown(DESIGN, rows).partition("## Cost")[2]
+    assert "| scratch | none | 15 |" in cost
+    assert "| mae | 350 | 20 |" in cost
+    # seconds of training alone, as older studies have them, and weights that were made elsewhere
+    arms = {"scratch": DESIGN.arms["scratch"], "mae": DESIGN.arms["scratch"].model_copy(update={"init": "run"})}
+    old = [{**row, "train_seconds": 1.25} for row in ROWS if row["arm"] == "scratch"]
+    cost = markdown(DESIGN.model_copy(update={"arms": arms}), old).partition("## Cost")[2]
+    assert "| scratch | none | 1.2 |" in cost
+    assert "| mae | – | – |" in cost
