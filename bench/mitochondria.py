@@ -104,7 +104,7 @@ def isbi2012() -> Experiment:
 def vnc_objects() -> Experiment:
     """The sections of vnc, whose masks' connected pieces are objects."""
     semantic = vnc()
-    words = ["organelles.components=true", "data.validation_axis=z", "data.validation=0.2"]
+    words = ["organelles.components=true", "data.validation_axis=z", "data.validation=0.2", "data.crop=[8,128,128]"]
     return Experiment("mitochondria", semantic.train, (semantic.test[0], _pieces(semantic.test[1])), words)
 
 

@@ -103,7 +103,7 @@ def _reduced(image: npt.NDArray[np.generic], factor: Ints) -> Singles:
             starts = np.arange(0, out.shape[axis], f)
             counts = np.diff([*starts, out.shape[axis]]).astype(np.float32)
             shape = [-1 if a == axis else 1 for a in range(3)]
-            out = np.add.reduceat(out, starts, axis=axis) / counts.reshape(shape)
+            out = np.divide(np.add.reduceat(out, starts, axis=axis), counts.reshape(shape), dtype=np.float32)
     return out
 
 

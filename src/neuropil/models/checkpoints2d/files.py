@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import json
 import pickle
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,12 @@ from neuropil.errors import RunError
 #: Where training files keep the weights, best first: a teacher is the average of its student.
 _WRAPPERS = ("teacher", "model_ema", "state_dict_ema", "state_dict", "model_state_dict", "model")
 _EXPECTED = "a file of weights of a 2-D vision transformer (.safetensors, .pth or .pt)"
+_GATED = (
+    "probably the server's answer instead of the file, as access needs a login or an accepted licence: accept it "
+    "there, then get the file by a browser or with a token"
+)
+#: Letters of a message of others that are shown.
+_WORDS = 160
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,8 @@ def open_weights(path: Path) -> WeightFile:
     Raises
     ------
     RunError
-        If it is missing, empty, cut short, a web page, a pointer, wants to execute code, or holds no weights.
+        If it is missing, empty, cut short, a web page or other text, a pointer, wants to execute code, or holds no
+        weights.
     """
     if path.is_dir():
         inside = [p for name in ("model.safetensors", "pytorch_model.bin") if (p := path / name).is_file()]
@@ -70,15 +79,30 @@ def open_weights(path: Path) -> WeightFile:
 
 
 def _check_head(head: bytes, path: Path) -> None:
-    text = head.lstrip().lower()
     if not head:
         raise RunError(f"'{path}' is empty", _EXPECTED, "get it again")
-    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise RunError(
-            f"'{path}' is a web page", _EXPECTED, "the download asked for a login or a licence; get it by a browser"
-        )
-    if text.startswith(b"version https://git-lfs"):
+    text = _as_text(head)
+    if text.lower().startswith("version https://git-lfs"):
         raise RunError(f"'{path}' is a pointer to a large file, not the file", _EXPECTED, "fetch it with git lfs pull")
+    if text.startswith("<"):
+        raise RunError(f"'{path}' is a web page, not weights", _EXPECTED, _GATED)
+    if text:
+        what = "JSON text" if text.startswith(("{", "[")) else "text"
+        raise RunError(f"'{path}' is {what}, not weights: {_shortened(text)}", _EXPECTED, _GATED)
+
+
+def _as_text(head: bytes) -> str:
+    """The beginning of a file as text; empty if it is none."""
+    try:
+        # the last letter may be cut in two
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(head)
+    except UnicodeDecodeError:
+        return ""
+    return text.strip() if all(letter.isprintable() or letter.isspace() for letter in text) else ""
+
+
+def _shortened(message: str) -> str:
+    return textwrap.shorten(message, _WORDS, placeholder=" …")
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
@@ -107,7 +131,7 @@ def _torch(path: Path, *, pickled: bool) -> Any:
 
 
 def _damaged(path: Path, error: Exception) -> RunError:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+    reason = _shortened((str(error).strip() or type(error).__name__).splitlines()[0])
     return RunError(f"'{path}' is cut short or no file of weights ({reason})", _EXPECTED, "get it again")
 
 

@@ -14,13 +14,14 @@ from torch import Tensor
 
 from neuropil.errors import RunError, listed
 from neuropil.models.checkpoints2d.files import WeightFile, open_weights
+from neuropil.models.checkpoints2d.lookalikes import named_gains, refuse_lookalikes, several_heads
 from neuropil.models.checkpoints2d.names import CONVNEXT_ANCHOR, renamed, within
 from neuropil.models.fitting import misfits
 from neuropil.models.vit2d import Planar, PlanarViT
 from neuropil.models.vit_inflated import rope_periods
 
 #: Width → heads, of published models whose heads are not 64 wide.
-_HEADS = {1280: 16, 1408: 16, 1664: 16}
+_HEADS = {1152: 16, 1280: 16, 1408: 16, 1664: 16}
 _ROPE_HEADS = {4096: 32}
 _HEAD_DIM = 64
 #: Base of rotary wavelengths of DINOv3.
@@ -90,6 +91,7 @@ def read_vit2d(path: str | os.PathLike[str], *, heads: int | None = None) -> ViT
     file = open_weights(Path(path))
     where = f"'{file.path}'"
     known, dropped = renamed(file.tensors, where)
+    refuse_lookalikes(file.tensors, known, where)
     notes = [f"left in the file: {', '.join(file.others[:6])}"] if file.others else []
     pooled = {n.removeprefix("pooled_"): t for n, t in known.items() if n.startswith("pooled_")}
     if pooled and "norm.weight" in known:
@@ -146,7 +148,7 @@ def _family(file: WeightFile, known: Mapping[str, Tensor], dropped: Mapping[str,
         return "torchvision"
     if "periods" in known or some("storage_tokens"):
         return "DINOv3"
-    if some(".gamma_1"):
+    if named_gains(names):
         return "timm DINOv3"
     if some("ls1.gamma"):
         return "DINOv2" if some("mask_token") else "timm"
@@ -189,6 +191,12 @@ def _heads(
         return int(config["num_attention_heads"]), "from its config.json"
     if "periods" in known:
         return max(1, dim // (4 * len(known["periods"]))), "from its rotary periods"
+    if why := several_heads(known, family):
+        raise RunError(
+            f"the number of heads of a {family} model of width {dim} is not known: {why}",
+            "a width and layout that only one number of heads goes with",
+            "say it: --set inflate.heads=N",
+        )
     table = _ROPE_HEADS if "DINOv3" in family else {} if family == "DINOv2" else _HEADS
     if dim in table:
         return table[dim], f"as {family} models of width {dim} have"

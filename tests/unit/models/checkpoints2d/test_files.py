@@ -68,10 +68,21 @@ def test_files_that_were_cut_short(kind: str, share: float, tmp_path: Path) -> N
     ("content", "words"),
     [
         (b"", "is empty"),
-        (b"<!DOCTYPE html><html>Access to this model is restricted", "is a web page[\\s\\S]*login or a licence"),
+        (
+            b"<!DOCTYPE html><html>Access to this model is restricted",
+            "is a web page[\\s\\S]*login or an accepted licence",
+        ),
         (b"\n <html>", "is a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "pointer to a large file"),
-        (b"just some text that is no model", "cut short or no file of weights"),
+        (b"\xef\xbb\xbf<head><title>Sign in", "is a web page, not weights"),
+        (
+            b'{"error": "Access to model facebook/dinov3 is restricted. You must have access to it"}',
+            "is JSON text, not weights: [\\s\\S]*Access to model facebook/dinov3[\\s\\S]*licence[\\s\\S]*a token",
+        ),
+        # here the ninth letter is that of safetensors
+        (b'{"fail":{"message": "' + b"words " * 200 + b'"}}', "is JSON text, not weights: [^\n]* words \u2026\n"),
+        (b'["' + "\u00e9".encode() * 400, "is JSON text"),
+        (b"Access to this resource is denied", "is text, not weights: Access to this resource is denied\n"),
         (bytes(range(256)) * 4, "cut short or no file of weights"),
     ],
 )

@@ -42,7 +42,7 @@ VARIANTS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("changes", VARIANTS)
 def test_our_own_models_come_back_as_they_were(changes: dict[str, Any], tmp_path: Path) -> None:
     net = network(**changes)
-    read = read_vit2d(saved(net.published(), tmp_path))
+    read = read_vit2d(saved(net.published(), tmp_path), heads=net.shape.heads)
     assert read.shape == net.shape
     assert (read.dropped, read.supplied) == ({}, {})
     rows, columns = net.shape.patch
@@ -132,7 +132,7 @@ NOT_A_MODEL: list[tuple[Callable[[State], State], str]] = [
 @pytest.mark.parametrize(("change", "words"), NOT_A_MODEL)
 def test_what_is_not_exactly_a_model_is_refused(change: Callable[[State], State], words: str, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=words):
-        read_vit2d(saved(change(network().published()), tmp_path))
+        read_vit2d(saved(change(network().published()), tmp_path), heads=1)
 
 
 def test_what_is_of_no_use_is_dropped_and_named(tmp_path: Path) -> None:
@@ -149,14 +149,14 @@ def test_what_is_of_no_use_is_dropped_and_named(tmp_path: Path) -> None:
 def test_a_model_that_pools_before_its_norm_says_so(tmp_path: Path) -> None:
     net = network()
     state = {k.replace("norm.", "fc_norm.") if k.startswith("norm.") else k: t for k, t in net.published().items()}
-    read = read_vit2d(saved(state, tmp_path))
+    read = read_vit2d(saved(state, tmp_path), heads=1)
     assert torch.equal(read.tensors["norm.weight"], net.norm.weight)
     assert any("pools before its last norm" in note for note in read.notes)
 
 
 def test_a_norm_after_pooling_is_dropped_where_there_is_one_of_tokens(tmp_path: Path) -> None:
     extra = {"fc_norm.weight": torch.zeros(64), "fc_norm.bias": torch.zeros(64)}
-    read = read_vit2d(saved({**network().published(), **extra}, tmp_path))
+    read = read_vit2d(saved({**network().published(), **extra}, tmp_path), heads=1)
     assert read.dropped == dict.fromkeys(extra, "norm after pooling")
     assert torch.equal(read.tensors["norm.weight"], torch.ones(64))
 
