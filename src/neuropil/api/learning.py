@@ -43,8 +43,9 @@ def pretrain(
     recipe
         "mae", "decision_mim", "multiscale", "auto" (chosen from the data), or a YAML file.
     probe_image, probe_labels
-        Small labelled volumes that choose the mask ratio, where `pretrain.mask.adapt_ratio` is set; nothing else is
-        learned from them.
+        Small labelled volumes: validation says how much of their membranes a straight line reads from the features
+        ("probe"). Where `pretrain.mask.adapt_ratio` is set, they choose the mask ratio by it; nothing else is learned
+        from them.
     """
     words = said_length(set, budget, steps)
     choice = None if resume else chosen(recipe, image, None, words, voxel_size)

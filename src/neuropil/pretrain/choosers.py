@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from neuropil.config import Config
+from neuropil.errors import InputError
 from neuropil.geometry import Float3, Int3
 from neuropil.pretrain.agents import Agents, AgentState, Draw, epsilon_at, sample
 from neuropil.pretrain.health import MaskFrequency, Watchdog, edge_correlation, policy_health
@@ -78,6 +79,15 @@ def learning(module: nn.Module) -> Iterator[None]:
             parameter.data /= torch.distributed.get_world_size()
 
 
+def _in_any_process(said: bool, module: nn.Module) -> bool:  # noqa: FBT001 (a vote)
+    """Whether this is so in any of the processes that train together."""
+    if not torch.distributed.is_initialized():
+        return said
+    vote = torch.tensor(float(said), device=next(module.parameters()).device)
+    torch.distributed.all_reduce(vote)
+    return float(vote) > 0
+
+
 class Teacher(Protocol):
     """A slow copy of what is trained."""
 
@@ -128,10 +138,17 @@ class Chooser(nn.Module):
     def learn(self, view: View, mask: Mask, losses_BM: Tensor, teacher: Teacher | None) -> None:
         """Take note of what the hidden patches cost."""
         self._numbers["mask_edges"] = edge_correlation(mask.masked_BM, view.edges_BN)
+        if self._controller is not None:
+            self._numbers["mask_ratio"] = self.ratio
+            self._numbers |= {f"ratio_share_{ratio:g}": share for ratio, share in self._controller.shares().items()}
 
     def after_update(self, step: int, total: int) -> dict[str, float]:
         """Learn, if there is something to learn; numbers to log."""
         return self._numbers
+
+    def warnings(self) -> tuple[str, ...]:
+        """What whoever reads of the run must know: none here."""
+        return ()
 
     def judge(self, score: float) -> None:
         """Choose the next mask ratio by a downstream score (higher is better), if it is to be chosen."""
@@ -248,10 +265,8 @@ class AgentChooser(Chooser):
             return self._evenly(view)
         state, logits_BN = self._asked(view, teacher)
         health = policy_health(logits_BN)
-        reason = self._watchdog.observe(health["entropy_share"])
-        if reason:
-            print(f"warning: {reason}", file=sys.stderr, flush=True)
-            self._numbers |= {"agents_tripped": 1.0}
+        if self._watchdog.observe(health["entropy_share"], view.step):
+            self._give_up()
             return self._evenly(view)
         self._numbers |= {f"agents_{name}": value for name, value in health.items()}
         draw = self._drawn(view, logits_BN)
@@ -309,13 +324,35 @@ class AgentChooser(Chooser):
         self._update.add(Rollout(state, draw, draw.in_order(residual_BM), draw.in_order(progress_BM)))
 
     def after_update(self, step: int, total: int) -> dict[str, float]:
-        """Update the agents when the buffer is full."""
+        """Update the agents when the buffer is full; give them up if that fails."""
         self._total = total
+        # an update is taken together, so all processes must agree beforehand whether there is one
+        if _in_any_process(self._watchdog.tripped, self.agents) and not self._watchdog.tripped:
+            self._watchdog.trip("another process no longer listens to the agents", step)
+            self._give_up()
         if self._update.ready and not self._watchdog.tripped:
             generator = torch.Generator().manual_seed(step)
             with learning(self.agents):
-                self._numbers |= {f"ppo_{name}": value for name, value in self._update.update(generator).items()}
+                self._update_agents(generator, step)
+        if self._watchdog.tripped:
+            self._numbers["agents_tripped"] = 1.0
         return self._numbers
+
+    def _update_agents(self, generator: torch.Generator, step: int) -> None:
+        try:
+            self._numbers |= {f"ppo_{name}": value for name, value in self._update.update(generator).items()}
+        except InputError as error:
+            self._watchdog.trip(f"an update gave {error.got}", step)
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Say so, and log no longer what was true of the agents before."""
+        print(f"warning: {self._watchdog.reason}", file=sys.stderr, flush=True)
+        self._numbers = {n: v for n, v in self._numbers.items() if not n.startswith(("agents_", "ppo_"))}
+
+    def warnings(self) -> tuple[str, ...]:
+        """That the agents were given up, if they were."""
+        return (self._watchdog.reason,) if self._watchdog.tripped else ()
 
     def state(self) -> dict[str, Any]:
         """The buffer, the optimiser, baselines and the watchdog."""

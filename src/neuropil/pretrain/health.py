@@ -74,8 +74,8 @@ class MaskFrequency:
 class Watchdog:
     """Says when agents must no longer be listened to; once said, it stays so.
 
-    A policy of little entropy hides the same patches again and again. It gets `patience` steps to recover. Logits that
-    are not finite get none: the weights behind them do not come back.
+    A policy of little entropy hides the same patches again and again. It gets `patience` steps to recover. What is not
+    finite gets none: the weights behind such logits do not come back, and an update that broke would break again.
 
     Parameters
     ----------
@@ -86,37 +86,40 @@ class Watchdog:
     def __init__(self, config: AgentsConfig) -> None:
         self._floor, self._patience = config.entropy_floor, config.patience
         self._below = 0
-        self._tripped = False
+        self._reason = ""
 
     @property
     def tripped(self) -> bool:
         """Whether masks must be random from now on."""
-        return self._tripped
+        return bool(self._reason)
 
-    def observe(self, share: float) -> str | None:
-        """Take in the entropy share of a step (NaN where logits are not finite).
+    @property
+    def reason(self) -> str:
+        """Why and since when masks are random, in a sentence; empty as long as they are not."""
+        return self._reason
 
-        Returns
-        -------
-        str or None
-            The reason, at the step at which the watchdog trips.
-        """
-        if self._tripped:
-            return None
+    def observe(self, share: float, step: int) -> bool:
+        """Take in the entropy share of a step (NaN where logits are not finite), and whether that was too much."""
+        if self.tripped:
+            return False
         self._below = self._below + 1 if share < self._floor else 0
         if not math.isfinite(share):
-            reason = "the agents' logits are no longer finite"
+            self.trip("the agents' logits were no longer finite", step)
         elif self._below >= self._patience:
-            reason = f"the agents' entropy was below {self._floor:g} of the greatest for {self._below} steps"
-        else:
-            return None
-        self._tripped = True
-        return f"{reason}: masks are random from here on"
+            self.trip(f"the agents' entropy was below {self._floor:g} of the greatest for {self._below} steps", step)
+        return self.tripped
 
-    def state_dict(self) -> dict[str, int | bool]:
-        """Plain numbers."""
-        return {"below": self._below, "tripped": self._tripped}
+    def trip(self, reason: str, step: int) -> None:
+        """No longer listen to agents, for good; `step` is the number of those that were taken."""
+        self._reason = f"masks are random from step {step} on: {reason}"
 
-    def load_state_dict(self, state: Mapping[str, int | bool]) -> None:
+    def state_dict(self) -> dict[str, int | str]:
+        """Plain numbers and a text."""
+        return {"below": self._below, "reason": self._reason}
+
+    def load_state_dict(self, state: Mapping[str, int | bool | str]) -> None:
         """Take back what `state_dict` gave."""
-        self._below, self._tripped = int(state["below"]), bool(state["tripped"])
+        self._below = int(state["below"])
+        # older checkpoints say only that it has tripped
+        unsaid = "masks are random: the agents were no longer listened to" if state.get("tripped") else ""
+        self._reason = str(state.get("reason", unsaid))

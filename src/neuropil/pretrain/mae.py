@@ -175,6 +175,10 @@ class MaskedModelling(nn.Module):
         if result.get("probe") is not None:
             self.chooser.judge(float(result["probe"]))
 
+    def warnings(self) -> tuple[str, ...]:
+        """What the chooser has given up."""
+        return self.chooser.warnings()
+
     def exported(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Tensors of `kept` by the names that networks know them by."""
         return self.kept.exported(tensors)

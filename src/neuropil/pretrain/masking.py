@@ -157,7 +157,7 @@ def finite(logits_BN: Tensor) -> Tensor:
         If some are not finite: masks drawn from them would be no sample of anything.
     """
     if not bool(torch.isfinite(logits_BN).all()):
-        raise InputError("agents' logits that are NaN or infinite", "finite logits", "lower the agents' learning rate")
+        raise InputError("agents' logits that are NaN or infinite", "finite logits", "lower pretrain.agents.lr")
     return logits_BN
 
 

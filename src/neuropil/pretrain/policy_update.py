@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from neuropil.config.pretrain import AgentsConfig
+from neuropil.errors import InputError
 from neuropil.pretrain.agents import Agents, AgentState, Draw, entropy_share, expected_value, kl_to_uniform, log_prob
 from neuropil.pretrain.masking import finite
 from neuropil.pretrain.reward import rewards
@@ -90,8 +91,21 @@ class PolicyUpdate:
         Raises
         ------
         InputError
-            If agents' logits are no longer finite.
+            If logits or gradients are no longer finite. The agents are then as they were before the update,
+            and the buffer is empty.
         """
+        before = [parameter.detach().clone() for parameter in self._agents.parameters()]
+        try:
+            return self._learned(generator)
+        except InputError:
+            with torch.no_grad():
+                for parameter, kept in zip(self._agents.parameters(), before, strict=True):
+                    parameter.copy_(kept)
+            raise
+        finally:
+            self._rollouts.clear()
+
+    def _learned(self, generator: torch.Generator) -> dict[str, float]:
         lessons = self._lessons()
         rows: list[dict[str, float]] = []
         start = 0.0
@@ -109,7 +123,6 @@ class PolicyUpdate:
             ("progress_std", [r.progress_BK for r in self._rollouts]),
         ):
             out[name] = float(_flat(parts).std(correction=0))
-        self._rollouts.clear()
         return out
 
     @torch.no_grad()
@@ -157,7 +170,9 @@ class PolicyUpdate:
         loss = loss - config.entropy * share.mean() + config.entropy_penalty * below
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self._agents.parameters(), config.grad_clip, error_if_nonfinite=True)
+        norm = torch.nn.utils.clip_grad_norm_(self._agents.parameters(), config.grad_clip)
+        if not bool(torch.isfinite(norm)):
+            raise InputError("agents' gradients that are NaN or infinite", "finite numbers", "lower pretrain.agents.lr")
         self._optimiser.step()
         spent = float(kl.detach())
         # dual ascent: the price of KL rises while there is too much of it and falls to nothing while there is not

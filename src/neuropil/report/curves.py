@@ -69,13 +69,36 @@ LOGGED = (
         ),
     ),
     Curves(
+        "Masks and edges",
+        "correlation",
+        "How much being hidden goes with edges within a crop: 0 is by chance, 1 where edges are and nowhere else.",
+        (("metrics", "mask_edges", "correlation with edges"),),
+    ),
+    Curves(
         "Agents",
         "share · nats",
-        "Evenness of the agents' choice (1 is random), its distance from an even one, and how much it goes with edges.",
+        "Evenness of the agents' choice (1 is random), and its distance from an even one.",
         (
             ("metrics", "agents_entropy_share", "entropy, share of the greatest"),
             ("metrics", "agents_kl", "KL to an even choice"),
-            ("metrics", "mask_edges", "correlation with edges"),
+        ),
+    ),
+    Curves(
+        "Places that are hidden",
+        "variance over that of chance",
+        "How unevenly places of the crop are hidden in the long run: 1 as by random masks, far above it the same ones "
+        "again and again.",
+        (("metrics", "frequency_excess", "frequency of places"),),
+    ),
+    Curves(
+        "Updates of the agents",
+        "ratio · share",
+        "Chance of a pick after an update over that before (1 is no change), and the share of picks whose ratio left "
+        "the range in which they still count.",
+        (
+            ("metrics", "ppo_ratio_mean", "ratio, mean"),
+            ("metrics", "ppo_ratio_std", "ratio, standard deviation"),
+            ("metrics", "ppo_clip_fraction", "share that was clipped"),
         ),
     ),
     Curves(

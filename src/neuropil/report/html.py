@@ -51,6 +51,7 @@ class RunView:
     summary: tuple[tuple[str, str], ...]
     command: str
     notes: tuple[str, ...]
+    warnings: tuple[str, ...]
     tiles: tuple[words.Tile, ...]
     charts: tuple[Chart, ...]
     sweep: tuple[dict[str, str], ...]
@@ -122,6 +123,7 @@ def run_view(data: ReportData, key: str, look: Look) -> RunView:
         tuple(summary.items()),
         command,
         tuple(data.notes),
+        tuple(data.warnings),
         tuple(words.tiles(data.scores)),
         tuple(curves.run_charts(data)),
         _sweep_rows(data),

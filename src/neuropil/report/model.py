@@ -123,6 +123,8 @@ class ReportData:
         Stage → seconds, or `Timing`.
     notes
         Sentences shown at the end of the summary.
+    warnings
+        Sentences shown before everything else.
     strips, strips_lead
         Further pictures, and what they show.
     trees
@@ -152,6 +154,7 @@ class ReportData:
     voxel_size: Float3 | None = None
     timings: Mapping[str, float | Timing] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    warnings: Sequence[str] = ()
     strips: Sequence[Strip] = ()
     strips_lead: str = ""
     trees: TreeView | None = None

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from shlex import quote
+
+from neuropil.config import load_config
 from neuropil.tasks.base import task_named
 from neuropil.training.checkpoint import Run
+from neuropil.training.encoders import encoder_words
+
+#: What `neuropil train` begins from unless it is told another.
+_RECIPE = "em_neurons"
 
 
 def model_card(run: Run) -> str:
@@ -36,11 +43,29 @@ def _inflated_card(run: Run) -> str:
         "Grey values are 0..1; `train` takes network, encoder and sizes over from here.",
         "",
         "```",
-        f"neuropil train --image IMAGE --labels LABELS --out runs/new --init {run.path.name}",
+        train_command(run),
         "```",
         "",
     ]
     return "\n".join(lines)
+
+
+def train_command(run: Run, init: str | None = None) -> str:
+    """The command that trains on from an encoder, with the settings that its weights hang on.
+
+    Parameters
+    ----------
+    init
+        What the encoder is called there; the name of its folder if left out.
+    """
+    voxel_size = run.voxel_size if run.card["voxel_size"] else None
+    words = encoder_words(run, load_config(_RECIPE, []).model, voxel_size)
+    command = f"neuropil train --image IMAGE --labels LABELS --out runs/new --init {quote(init or run.path.name)}"
+    return command + "".join(f" --set {quote(word)}" for word in words)
+
+
+def _warned(run: Run) -> list[str]:
+    return [f"- **Warning** {warning}" for warning in run.card.get("warnings", [])]
 
 
 def _encoder_card(run: Run) -> str:
@@ -57,6 +82,7 @@ def _encoder_card(run: Run) -> str:
         f"- **Voxel size** {z:g} × {y:g} × {x:g} nm (z, y, x)",
         f"- **Pretrained** {card['created']}, seed {card['seed']}, {run.steps} steps, "
         f"neuropil {card['versions']['neuropil']}; no labels were used",
+        *_warned(run),
         "- **Licence** of these weights: that of the data permitting, the trainer's to choose",
         "",
         "## Data",
@@ -72,9 +98,10 @@ def _encoder_card(run: Run) -> str:
         "## Use",
         "",
         "```",
-        f"neuropil train --image IMAGE --labels LABELS --out runs/new --init {run.path.name} "
-        f"--set model.name={config.model.name}",
+        train_command(run),
         "```",
+        "",
+        "From the folder that holds this one; the settings are those that the encoder needs.",
         "",
     ]
     return "\n".join(lines)
@@ -93,6 +120,7 @@ def _network_card(run: Run) -> str:
         else f"- **Channels** {', '.join(channel.name for channel in run.channels)}",
         f"- **Trained** {card['created']}, seed {card['seed']}, {run.steps} steps, "
         f"neuropil {card['versions']['neuropil']}",
+        *_warned(run),
         "- **Licence** of these weights: that of the training data permitting, the trainer's to choose",
         "",
         "## Data",

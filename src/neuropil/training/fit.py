@@ -147,7 +147,7 @@ def fit_prepared(
 def prepared(pairs: Sequence[Pair], config: Config, init: str | None) -> Prepared:
     """Fill the settings and check all that can be wrong, before a directory exists; see `fit`."""
     voxel_size = _voxel_size(pairs)
-    config = _flat_if_thin(adopted(config, init, voxel_size), pairs)
+    config = adopted(_flat_if_thin(config, pairs), init, voxel_size)
     settings = resolved(config, voxel_size, network_stride(config.model, voxel_size))
     check_crop(settings, network_stride(settings.model, voxel_size))
     check_sinks(settings)

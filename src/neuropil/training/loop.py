@@ -26,6 +26,7 @@ from neuropil.training.checkpoint import (
     read_tensors,
     write_tensors,
 )
+from neuropil.training.encoders import encoder_patch
 from neuropil.training.interrupt import asked_to_stop
 from neuropil.training.objective import Batch, Objective
 from neuropil.training.optimise import make_optimisers, moments, restore_moments, set_rate
@@ -241,8 +242,13 @@ def _validate(fabric: Fabric, run: Run, session: Session, validate: Validate) ->
             session.best = float(result["score"])
             # weights and the decoding that was calibrated for them are one file: they cannot come apart
             weights = session.objective.exported(session.ema)
-            write_tensors(run.path / WEIGHTS, weights, {"step": schedule.step, "calibration": result["calibration"]})
+            about = {"step": schedule.step, "calibration": result["calibration"]}
+            if patch := encoder_patch(run):
+                about["patch"] = list(patch)  # no shape tells it, and files are moved without their run
+            write_tensors(run.path / WEIGHTS, weights, about)
             run = run.updated(best={k: v for k, v in result.items() if k not in DRAWN} | {"step": schedule.step})
+        if warned := _warnings(session.objective):
+            run = run.updated(warnings=warned)
     session.objective.judged(fabric.broadcast(result))
     session.validations += 1
     seconds = time.monotonic() - started
@@ -256,6 +262,11 @@ def _validate(fabric: Fabric, run: Run, session: Session, validate: Validate) ->
         _save(run, session)
     fabric.barrier()
     return run
+
+
+def _warnings(objective: Objective) -> list[str]:
+    """What whoever reads of the run must know; see `Objective`."""
+    return list(getattr(objective, "warnings", tuple)())
 
 
 def _averaged(session: Session, device: torch.device) -> nn.Module:

@@ -25,6 +25,9 @@ class Objective(Protocol):
     ----------
     kept
         The module whose moving average is validated and written as the run's weights.
+
+    It may have ``warnings() -> Sequence[str]`` besides: sentences that belong to whatever is said of the run, such as
+    that something was given up on the way. They are asked for at each validation.
     """
 
     kept: nn.Module

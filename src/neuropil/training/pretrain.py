@@ -24,6 +24,7 @@ from neuropil.errors import ConfigError, InputError
 from neuropil.geometry import Box, Int3
 from neuropil.models import network_stride
 from neuropil.plan import resolved
+from neuropil.pretrain.effect import check_effect
 from neuropil.pretrain.targets import patches
 from neuropil.registry import MASKS, PRETEXTS
 from neuropil.training.checkpoint import CHECKPOINT, Run, load_exactly, part_of, read_tensors, write_atomic
@@ -110,8 +111,8 @@ def fit_pretext(
     out
         The run directory to make, or with `resume` to go on with.
     probe
-        (image, labels) that choose the mask ratio, where `pretrain.mask.adapt_ratio` asks for it. Nothing else is
-        learned from them.
+        (image, labels) that validation probes the encoder on. They choose the mask ratio, where
+        `pretrain.mask.adapt_ratio` asks for it; nothing else is learned from them.
     beside
         Texts to write into the run directory, by name of the file.
 
@@ -178,9 +179,10 @@ def _card(
 
 
 def check_names(config: Config) -> None:
-    """Raise a ConfigError if the method or the mask policy is unknown."""
+    """Raise a ConfigError if the method or the mask policy is unknown, or a setting would change nothing."""
     PRETEXTS.resolve(config.pretrain.method)
     MASKS.resolve(config.pretrain.mask.policy)
+    check_effect(config.pretrain)
     if config.pretrain.mask.policy == "learned":
         raise ConfigError(
             "pretrain.mask.policy = learned", "another policy", "agents choose in the recipe decision_mim"

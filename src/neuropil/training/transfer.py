@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +14,15 @@ from torch import Tensor, nn
 
 from neuropil.affinities import Offsets
 from neuropil.config import Config, ModelConfig, TrainConfig, parse_config
-from neuropil.errors import ConfigError, RunError, listed
+from neuropil.errors import RunError, listed
 from neuropil.geometry import Float3, alike
 from neuropil.plan import default_offsets
 from neuropil.tasks.base import task_named
 from neuropil.training.checkpoint import CARD, WEIGHTS, Run, read_tensors
+from neuropil.training.encoders import check_lone, check_unseen, encoder_words
 
 #: Settings under model.vit. that are of the network around an encoder, or of its training: never taken over.
 _OWN = ("taps", "decoder", "drop_path", "checkpointing")
-#: Settings under model. that say what weights mean and that no shape tells, by encoder.
-_UNSEEN = {"resunet": ("norm",), "vit3d": ("vit.heads", "vit.eps", "vit.wavelengths_nm")}
 
 
 @dataclass(frozen=True)
@@ -79,14 +76,14 @@ def adopted(config: Config, init: str | None, voxel_size: Float3) -> Config:
     """The settings, with what those of the first weights say of their meaning.
 
     Of an inflated encoder, its sizes: they are those of a file of somebody else, and of some of them (heads, eps) no
-    shape tells. Of another encoder, such settings must be the same on both sides. Of a network that learned
-    affinities at about this voxel size, their steps, unless the settings say others. What is taken over, and what is
-    not the same, is said on stderr.
+    shape tells. Of another encoder, such settings must be the same on both sides; so must its patches, where they have
+    as many voxels. Of a network that learned affinities at about this voxel size, their steps, unless the settings say
+    others. What is taken over, and what is not the same, is said on stderr.
 
     Parameters
     ----------
     init
-        A run directory, or the weights in one; of a file elsewhere nothing is known.
+        A run directory, or the weights in one; of a file elsewhere only its patches may be known.
     voxel_size
         nm, z, y, x, of what will be trained on.
 
@@ -97,13 +94,16 @@ def adopted(config: Config, init: str | None, voxel_size: Float3) -> Config:
     RunError
         If the run cannot be read.
     """
-    folder = None if init is None else Path(init).parent if Path(init).name == WEIGHTS else Path(init)
-    if folder is None or not (folder / CARD).is_file():
+    if init is None:
+        return config
+    folder = Path(init).parent if Path(init).name == WEIGHTS else Path(init)
+    if not (folder / CARD).is_file():
+        check_lone(config.model, Path(init), voxel_size)
         return config
     run = Run.open(folder)
     config, theirs = _encoder_only(config, run, str(folder)), run.config.model
     if theirs.encoder != "vit_inflated":
-        _check_unseen(config.model, theirs, str(folder))
+        check_unseen(config.model, run, voxel_size)
     else:
         config = _inflated_sizes(config, theirs, str(init))
     return _their_steps(config, run, voxel_size, str(folder))
@@ -167,24 +167,6 @@ def _steps(offsets: Offsets) -> str:
     return " ".join(",".join(str(step) for step in offset) for offset in offsets)
 
 
-def _check_unseen(ours: ModelConfig, theirs: ModelConfig, where: str) -> None:
-    kind = _encoder_of(ours)
-    if kind != _encoder_of(theirs):
-        return
-    for name in _UNSEEN.get(kind, ()):
-        mine, made = (attrgetter(name)(model) for model in (ours, theirs))
-        if mine != made:
-            raise ConfigError(
-                f"model.{name} = {mine} with first weights of '{where}', made with {made}",
-                "the same: the weights would fit, and mean something else",
-                f"--set model.{name}={json.dumps(made)}",
-            )
-
-
-def _encoder_of(model: ModelConfig) -> str:
-    return model.encoder or {"unetr": "vit3d"}.get(model.name, model.name)
-
-
 def read_first_weights(init: str) -> tuple[Path, dict[str, Tensor], dict[str, str]]:
     """The file behind `--init`, its tensors, and which file it was.
 
@@ -203,24 +185,13 @@ def how_to_fit(path: Path, config: Config, voxel_size: Float3) -> str:
     if path.name != WEIGHTS or not (path.parent / CARD).is_file():
         return ""
     run = Run.open(path.parent)
-    theirs, ours = (dict(_leaves(c.model.model_dump(mode="json", exclude={"offsets"}))) for c in (run.config, config))
-    words = [
-        f"--set {key}={json.dumps(value, separators=(',', ':'))}" for key, value in theirs.items() if value != ours[key]
-    ]
+    words = encoder_words(run, config.model, voxel_size)
     if words:
-        return " ".join(words)
+        return " ".join(f"--set {word}" for word in words)
     if not run.card.get("voxel_size"):
         return ""
     made, here = (" × ".join(f"{nm:g}" for nm in size) for size in (run.voxel_size, voxel_size))
     return f"their network is one for voxels of {made} nm (z, y, x), here are {here}: resample, or begin from scratch"
-
-
-def _leaves(values: Mapping[str, Any], prefix: str = "model") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}.{key}")
-        else:
-            yield f"{prefix}.{key}", value
 
 
 def decoding_of(path: Path, account: Account, config: Config, voxel_size: Float3) -> dict[str, Any]:

@@ -107,6 +107,7 @@ def facts(run: Run, name: str, said: Said, *, seeds: Sequence[Run], speed: dict[
         "seed": card["seed"],
         "created": card["created"],
         "versions": card["versions"],
+        **({"warnings": card["warnings"]} if card.get("warnings") else {}),
     }
 
 
@@ -230,6 +231,7 @@ def _lines(card: dict[str, Any]) -> list[tuple[str, str]]:
     machine = cost["machine"] or {}
     on = f" on {machine['cores']} cores ({machine['processor']})" if machine else ""
     took = f"{cost['train_minutes']:g} minutes, " if cost["train_minutes"] else ""
+    found += [("Warning", warning) for warning in card.get("warnings", ())]
     found.append(("Training", f"{took}{cost['steps']} steps{on}, seed {card['seed']}, {card['created']}"))
     return [*found, ("Made with", ", ".join(f"{name} {version}" for name, version in card["versions"].items()))]
 

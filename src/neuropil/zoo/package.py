@@ -29,6 +29,7 @@ from torch import Tensor
 
 from neuropil.errors import RunError, listed
 from neuropil.io.base import file_errors, replace_when_whole, require_new
+from neuropil.training.card import train_command
 from neuropil.training.checkpoint import CARD, CONFIG, WEIGHTS, Run, read_tensors, write_tensors
 from neuropil.zoo.card import FORMAT, page
 from neuropil.zoo.clean import cleaned, named_only
@@ -106,7 +107,7 @@ def fill(folder: Path, run: Run, facts: dict[str, Any], *, half_precision: bool 
     (folder / CARD).write_text(json.dumps(card, indent=1) + "\n")
     (folder / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False))
     write_tensors(folder / WEIGHTS, tensors, cleaned(state))
-    write_card(folder, {**facts, "weights": _stored(tensors)}, _use(facts))
+    write_card(folder, {**facts, "weights": _stored(tensors)}, _use(facts, run))
 
 
 def halved(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
@@ -133,11 +134,11 @@ def _stored(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     return {"stored_as": ", ".join(kinds), "bytes": sum(t.numel() * t.element_size() for t in tensors.values())}
 
 
-def _use(facts: dict[str, Any]) -> list[str]:
+def _use(facts: dict[str, Any], run: Run) -> list[str]:
     name = f"zoo:{facts['name']}"
     at = "export NEUROPIL_ZOO=FOLDER   # where this model lies; not for those that come with neuropil"
     if facts["kind"] == "encoder":
-        return [at, f"neuropil train --image IMAGE --labels LABELS --out runs/new --init {name}"]
+        return [at, train_command(run, name)]
     return [at, f"neuropil segment {name} VOLUME --out seg.zarr"]
 
 

@@ -60,34 +60,39 @@ def test_frequencies_survive_a_restart() -> None:
 
 def test_watchdog_trips_after_patience_and_says_so_once() -> None:
     dog = Watchdog(CONFIG)
-    assert [dog.observe(s) for s in (0.9, 0.5, 0.5, 0.7, 0.5, 0.5)] == [None] * 6, "it recovered in between"
-    assert not dog.tripped
-    reason = dog.observe(0.59)
-    assert reason is not None
-    assert "below 0.6 of the greatest for 3 steps" in reason
-    assert "random" in reason
+    assert not any(dog.observe(s, n) for n, s in enumerate((0.9, 0.5, 0.5, 0.7, 0.5, 0.5))), "it recovered in between"
+    assert (dog.tripped, dog.reason) == (False, "")
+    assert dog.observe(0.59, 6)
+    assert "below 0.6 of the greatest for 3 steps" in dog.reason
+    assert "random from step 6 on" in dog.reason
     assert dog.tripped
-    assert dog.observe(0.1) is None
-    assert dog.observe(0.99) is None
+    assert not dog.observe(0.1, 7)
+    assert not dog.observe(0.99, 8)
     assert dog.tripped, "for good"
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_watchdog_has_no_patience_with_logits_that_are_not_finite(bad: float) -> None:
     dog = Watchdog(CONFIG)
-    reason = dog.observe(bad)
-    assert reason is not None
-    assert "finite" in reason
+    assert dog.observe(bad, 2)
+    assert "finite" in dog.reason
 
 
 def test_watchdog_counts_on_after_a_restart() -> None:
     dog = Watchdog(CONFIG)
-    dog.observe(0.1)
-    dog.observe(0.1)
+    dog.observe(0.1, 0)
+    dog.observe(0.1, 1)
     again = Watchdog(CONFIG)
     again.load_state_dict(json.loads(json.dumps(dog.state_dict())))
-    assert again.observe(0.1) is not None
+    assert again.observe(0.1, 2)
     later = Watchdog(CONFIG)
     later.load_state_dict(json.loads(json.dumps(again.state_dict())))
-    assert later.tripped
-    assert later.observe(0.1) is None
+    assert later.reason == again.reason
+    assert not later.observe(0.1, 3)
+
+
+@pytest.mark.parametrize("tripped", [False, True])
+def test_watchdog_reads_checkpoints_that_gave_no_reason(tripped: bool) -> None:
+    dog = Watchdog(CONFIG)
+    dog.load_state_dict({"below": 2, "tripped": tripped})
+    assert (dog.tripped, bool(dog.reason)) == (tripped, tripped)

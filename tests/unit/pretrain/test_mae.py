@@ -157,9 +157,30 @@ def test_a_tripped_watchdog_makes_masks_random_loudly(capsys: pytest.CaptureFixt
     for step in range(4):
         objective(_batch(step))
         numbers = objective.after_update(step + 1, 20)
-    assert "masks are random from here on" in capsys.readouterr().err
+    assert "warning: masks are random from step 1 on" in capsys.readouterr().err
     assert numbers["agents_tripped"] == 1
+    # what was true of the agents before is not logged as if it still were
+    assert not {name for name in numbers if name.startswith(("ppo_", "agents_"))} - {"agents_tripped"}
     assert objective.chooser._watchdog.tripped
+    assert objective.warnings() == (objective.chooser._watchdog.reason,)
+    tensors, values = objective.extra_state()
+    again = _objective("decision_mim", "unetr", "random", "pretrain.agents.patience=2")
+    assert again.warnings() == ()
+    again.load_extra_state(tensors, values)
+    assert again.warnings() == objective.warnings()
+    again(_batch(5))
+    assert again.after_update(6, 20)["agents_tripped"] == 1
+
+
+def test_agents_that_another_process_gave_up_are_given_up_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An update is taken together: a process that went on alone would wait for ever."""
+    objective = _objective("decision_mim", "unetr")
+    objective(_batch())
+    assert isinstance(objective.chooser, AgentChooser)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor: tensor.add_(1))
+    assert objective.chooser.after_update(1, 20)["agents_tripped"] == 1
+    assert "another process" in objective.warnings()[0]
 
 
 def test_shuffled_agents_hide_as_many_but_elsewhere() -> None:

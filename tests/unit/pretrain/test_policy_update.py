@@ -12,7 +12,7 @@ from safetensors.torch import load, save
 
 from neuropil.config.pretrain import AgentsConfig
 from neuropil.errors import InputError
-from neuropil.pretrain.agents import Agents, AgentState, kl_to_uniform, sample
+from neuropil.pretrain.agents import Agents, AgentState, Draw, kl_to_uniform, sample
 from neuropil.pretrain.policy_update import PolicyUpdate, Rollout
 from neuropil.pretrain.state import flattened, nested
 
@@ -186,6 +186,24 @@ def test_broken_logits_stop_the_update() -> None:
         agents.actor.bias.fill_(math.nan)
     with pytest.raises(InputError, match="finite"):
         learner.update(g)
+
+
+@pytest.mark.parametrize("broken", ["ratio", "rate"])
+def test_an_update_that_diverges_leaves_the_agents_as_they_were(broken: str) -> None:
+    agents, learner = _learner(CONFIG.model_copy(update={"lr": 1e37} if broken == "rate" else {}))
+    g = torch.Generator().manual_seed(0)
+    _fill(agents, learner, g)
+    if broken == "ratio":
+        r = learner._rollouts[-1]
+        # drawn with a chance of almost nothing: the ratio overflows
+        learner._rollouts[-1] = Rollout(
+            r.state, Draw(r.draw.order_BK, r.draw.picks_BK - 1e4, r.draw.explored_B), r.residual_BK, r.progress_BK
+        )
+    before = {name: p.detach().clone() for name, p in agents.named_parameters()}
+    with pytest.raises(InputError, match="agents' gradients"):
+        learner.update(g)
+    assert all(torch.equal(p, before[name]) for name, p in agents.named_parameters())
+    assert not learner.ready
 
 
 def test_rewards_without_differences_teach_no_preference() -> None:

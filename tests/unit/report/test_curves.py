@@ -47,6 +47,16 @@ def test_rows_without_numbers_are_skipped():
     assert columns(rows, "step", "loss") == ([2.0, 2.0], [1.0, 3.0])
 
 
+def test_masks_without_agents_are_not_headed_agents_and_their_health_is_drawn_where_there_are_some():
+    plain = [{"step": n, "loss": 1.0, "mask_edges": 0.1 * n} for n in range(3)]
+    titles = [chart.title for chart in run_charts(ReportData("x", metrics=plain))]
+    assert titles == ["Training loss", "Masks and edges"]
+    more = {"agents_kl": 0.1, "frequency_excess": 1.2, "ppo_ratio_std": 0.1, "ppo_clip_fraction": 0.0}
+    charts = run_charts(ReportData("x", metrics=[row | more for row in plain]))
+    assert [c.title for c in charts][2:] == ["Agents", "Places that are hidden", "Updates of the agents"]
+    assert "share that was clipped" in charts[-1].svg + str(charts[-1])
+
+
 def test_tasks_have_the_curves_of_their_scores():
     from neuropil.tasks.base import task_named
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,13 @@ import pytest
 import torch
 
 from neuropil import open_volume, train
+from neuropil.cli import main
 from neuropil.config import load_config
 from neuropil.errors import ConfigError, InputError, RunError
 from neuropil.geometry import Box
 from neuropil.training.checkpoint import CHECKPOINT, WEIGHTS, Run, read_tensors
 from neuropil.training.loop import train_loop
-from neuropil.training.pretrain import fit_pretext, hold_back, restored
+from neuropil.training.pretrain import check_names, fit_pretext, hold_back, restored
 
 SMALL = (
     "data.crop=[16,16,16]",
@@ -126,12 +128,17 @@ def test_volumes_of_other_voxel_sizes_are_learned_from_together(phantom_h5: Path
     assert [s["voxel_size"] for s in run.card["sources"]] == [[8, 8, 8], [16, 8, 8]]
 
 
-def test_the_ratio_follows_a_probe_on_labels(phantom_h5: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("recipe", ["mae", "decision_mim"])
+def test_the_ratio_follows_a_probe_on_labels(phantom_h5: Path, tmp_path: Path, recipe: str) -> None:
     pair = (open_volume(f"{phantom_h5}:raw"), open_volume(f"{phantom_h5}:labels"))
     words = [*SMALL, "train.steps=8", "train.validations=4", "pretrain.mask.adapt_ratio=true"]
-    run = fit_pretext([pair[0]], load_config("decision_mim", words), tmp_path / "p", probe=[pair], resume=False)
+    run = fit_pretext([pair[0]], load_config(recipe, words), tmp_path / "p", probe=[pair], resume=False)
     assert all(np.isfinite(r["probe"]) for r in run.rows("validation"))
     assert len({r["mask_ratio"] for r in run.rows("train")}) > 1
+    # and how often each ratio was in use, as far as is remembered
+    shares = [{n: v for n, v in r.items() if n.startswith("ratio_share_")} for r in run.rows("train")]
+    assert len(shares[-1]) == len(run.config.pretrain.ratio.ratios)
+    assert sum(shares[-1].values()) == pytest.approx(1, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -144,14 +151,106 @@ def test_the_ratio_follows_a_probe_on_labels(phantom_h5: Path, tmp_path: Path) -
         (["data.crop=[8,8,8]"], "at least two patches"),
         (["pretrain.mask.adapt_ratio=true"], "--probe-image"),
         (["pretrain.weights=[1,2]"], "1 positive numbers"),
+        (["pretrain.shuffle_agents=true"], "--recipe decision_mim"),
+        (["pretrain.target.voxels=0", "pretrain.target.hog=0"], "nothing would be learned"),
+        (["pretrain.method=decision_mim", "pretrain.mask.policy=edge"], "agents choose"),
+        (["pretrain.method=decision_mim", "pretrain.mask.policy=loss_ranked"], "agents choose"),
+        (["pretrain.method=decision_mim", "pretrain.mask.policy=learned"], "leave pretrain.mask.policy out"),
+        (["pretrain.method=decision_mim", "pretrain.target.voxels=0", "pretrain.target.hog=0"], "nothing would be"),
+        (["pretrain.method=multiscale", "pretrain.mask.policy=edge"], "strong view"),
+        (["pretrain.method=multiscale", "pretrain.mask.adapt_ratio=true"], "strong view"),
+        (["pretrain.method=multiscale", "pretrain.shuffle_agents=true"], "a method with agents"),
     ],
 )
 def test_wrong_settings_are_met_before_a_directory_is_made(
     phantom_h5: Path, tmp_path: Path, words: list[str], message: str
 ) -> None:
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=message) as caught:
         _pretrain(phantom_h5, tmp_path / "p", *words)
+    assert caught.value.fix
     assert not (tmp_path / "p").exists()
+
+
+def test_controls_that_have_an_effect_are_not_refused() -> None:
+    for recipe, word in (("decision_mim", "pretrain.shuffle_agents=true"), ("mae", "pretrain.target.hog=0")):
+        check_names(load_config(recipe, [word]))
+    check_names(load_config("mae", ["pretrain.mask.policy=loss_ranked", "pretrain.target.voxels=0"]))
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_agents_that_diverge_end_in_random_masks_and_all_that_is_said_of_the_run_says_so(
+    phantom_h5: Path, tmp_path: Path, devices: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from neuropil import api
+
+    words = ["pretrain.agents.lr=1e37", "pretrain.agents.rollout_every=1", f"train.devices={devices}"]
+    run = _pretrain(phantom_h5, tmp_path / "p", *words, recipe="decision_mim", steps=8)
+    assert run.card["status"] == "complete"
+    assert "warning: masks are random from step" in capfd.readouterr().err
+    [warning] = run.card["warnings"]
+    assert "an update gave agents' " in warning
+    assert f"- **Warning** {warning}" in (run.path / "README.md").read_text()
+    page = api.report([run], tmp_path / "r.html").read_text()
+    assert '<p class="warning"><b>Warning</b> masks are random from step' in page
+    assert [r.get("agents_tripped") for r in run.rows("train")][-1] == 1
+    stored, _ = read_tensors(run.path / CHECKPOINT)
+    assert all(bool(torch.isfinite(t).all()) for n, t in stored.items() if "agents" in n)
+
+
+def test_a_run_without_trouble_warns_of_nothing(phantom_h5: Path, tmp_path: Path) -> None:
+    from neuropil import api
+
+    run = _pretrain(phantom_h5, tmp_path / "p")
+    assert "warnings" not in run.card
+    assert "Warning" not in (run.path / "README.md").read_text()
+    page = api.report([run], tmp_path / "r.html").read_text()
+    assert 'class="warning"' not in page
+    assert ("Masks and edges" in page, "Updates of the agents" in page) == (True, False)
+
+
+@pytest.mark.parametrize("name", ["unetr", "resunet"])
+def test_the_command_in_the_readme_works_as_it_stands(
+    phantom_h5: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from neuropil.pages import run_page
+
+    run = _pretrain(phantom_h5, tmp_path / "an encoder", f"model.name={name}", "model.vit.patch=[4,8,8]")
+    [command] = [line for line in (run.path / "README.md").read_text().splitlines() if line.startswith("neuropil ")]
+    assert run_page(run).card["Use"] == command
+    words = shlex.split(command)
+    # what the encoder does not hang on is not asked for
+    asked = {word.partition("=")[0] for word in words if "=" in word}
+    own = {"model.name", "model.vit.dim", "model.vit.depth", "model.vit.heads", "model.vit.patch"}
+    assert asked == (own if name == "unetr" else {"model.channels"})
+    monkeypatch.chdir(tmp_path)
+    given = {"IMAGE": f"{phantom_h5}:raw", "LABELS": f"{phantom_h5}:labels"}
+    short = ("train.steps=1", "train.threads=1", "train.batch=1", "data.crop=[16,16,16]", "data.validation=0.3")
+    more = [part for word in short for part in ("--set", word)]
+    with pytest.raises(SystemExit) as ended:
+        main([*(given.get(word, word) for word in words[1:]), *more])
+    assert ended.value.code == 0, capsys.readouterr().err
+    account = Run.open("runs/new").card["init"]["account"]
+    assert account["share"] == 1
+
+
+def test_the_fix_for_an_encoder_that_does_not_fit_names_what_it_hangs_on(phantom_h5: Path, tmp_path: Path) -> None:
+    run = _pretrain(phantom_h5, tmp_path / "p")
+    volumes = ([f"{phantom_h5}:raw"], [f"{phantom_h5}:labels"])
+    few = ["data.validation=0.3", "train.threads=1", "data.crop=[16,16,16]"]
+    with pytest.raises(RunError, match=r"0\.0%") as caught:
+        train(*volumes, tmp_path / "t", steps=1, init=run.path, set=few)
+    named = caught.value.fix.split(" --set ")
+    assert {word.removeprefix("--set ").partition("=")[0] for word in named} == {
+        "model.name",
+        "model.vit.dim",
+        "model.vit.depth",
+        "model.vit.heads",
+    }
+    words = [word.removeprefix("--set ") for word in named]
+    assert (
+        train(*volumes, tmp_path / "t", steps=1, init=run.path, set=[*few, *words]).card["init"]["account"]["share"]
+        == 1
+    )
 
 
 def test_no_volumes_is_an_error(tmp_path: Path) -> None:
