@@ -68,8 +68,3 @@ def read(path: Path) -> Skeleton:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return examine_swc(path, units="voxel", voxel_size=(1.0, 1.0, 1.0))[0]
-
-
-def flat(tree: Skeleton) -> Skeleton:
-    """The tree projected onto the image plane."""
-    return Skeleton(tree.nodes_nm * [0.0, 1.0, 1.0], tree.radius_nm, tree.parent, tree.kind)

@@ -16,7 +16,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from bigneuron import Neurons, flat, opened
+from bigneuron import Neurons, opened
 from neuropil.geometry import Float3
 from neuropil.io.swc import write_swc
 from neuropil.skeleton import Skeleton
@@ -94,7 +94,7 @@ def _projection(neurons: Neurons, neuron: str, folder: Path, part: str, window: 
     image, tree = folder / f"{neuron}.tif", folder / f"{neuron}.swc"
     item = Item(neuron, image, tree, (PIXEL_NM,) * 3, part)
     if not tree.is_file():
-        pixels, gold = neurons.image(neuron), flat(neurons.gold(neuron))
+        pixels, gold = neurons.image(neuron), neurons.gold(neuron).projected()
         nodes_yx = gold.nodes_nm[:, 1:]  # in pixels: `bigneuron.read` makes a voxel one nm
         cut = _around(nodes_yx, pixels.shape) if part == "learned" else _middle(gold, pixels.shape, window)
         (y, end_y), (x, end_x) = cut

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from bigneuron import flat, opened
+from bigneuron import opened
 from neuropil import api
 from neuropil.errors import NeuropilError
 from neuropil.io.swc import read_swc, write_swc
@@ -56,7 +56,7 @@ class Case:
     def scores(self, path: Path) -> dict[str, float]:
         """Of a traced tree; distances in the voxels' longest side."""
         tree = read_swc(path)
-        found = scored(self.tree, flat(tree) if self.flat else tree, max(self.image.voxel_size))
+        found = scored(self.tree, tree.projected() if self.flat else tree, max(self.image.voxel_size))
         return {k: found[k] for k in KEYS}
 
 
@@ -82,7 +82,7 @@ def bigneuron(held: int) -> Iterator[tuple[list[Case], list[Case]]]:
         def case(row: dict[str, str]) -> Case:
             name = row["id"]
             image = Volume(neurons.image(name)[None], (1.0, 1.0, 1.0), kind="image", name=name)
-            return Case(name, image, flat(neurons.gold(name)), flat=True)
+            return Case(name, image, neurons.gold(name).projected(), flat=True)
 
         other = neurons.aligned[1::2]
         chosen = np.unique(np.linspace(0, len(other) - 1, held).round().astype(int))

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from bigneuron import PUBLISHED, TRACERS, flat, opened, read
+from bigneuron import PUBLISHED, TRACERS, opened, read
 from neuropil import open_volume
 from neuropil.config import TraceConfig
 from neuropil.config.trees import TreeScoreConfig
@@ -71,15 +71,15 @@ def bigneuron(done: dict[str, Any]) -> Any:
             left = [tracer for tracer in OURS if tracer not in found]
             if not left:
                 continue
-            gold = flat(neurons.gold(neuron))
+            gold = neurons.gold(neuron).projected()
             volume = Volume(neurons.image(neuron)[None], (1.0, 1.0, 1.0), kind="image", name=neuron)
             found |= {"half": "tuned" if place % 2 == 0 else "reported", "from": row["institution"]}
             for tracer in left:
                 tree, facts = traced(volume, OURS[tracer])
-                found[tracer] = facts if tree is None else facts | scored(gold, flat(tree), 1.0)
+                found[tracer] = facts if tree is None else facts | scored(gold, tree.projected(), 1.0)
             for tracer, name in PUBLISHED.items():
                 if neurons.has(neuron, name):
-                    found[tracer] = scored(gold, flat(read(neurons.path(neuron, name))), 1.0)
+                    found[tracer] = scored(gold, read(neurons.path(neuron, name)).projected(), 1.0)
             done[neuron] = found
             print(neuron, found["half"], {t: found[t].get("esa", "failed") for t in OURS}, flush=True)
             yield

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from bigneuron import PUBLISHED, TRACERS, Neurons, flat, opened, read
+from bigneuron import PUBLISHED, TRACERS, Neurons, opened, read
 from neuropil.config.trees import TreeScoreConfig
 from neuropil.errors import NeuropilError
 from neuropil.metrics.tree import tree_scores
@@ -32,7 +32,7 @@ KEYS = ("esa", "dsa", "pds", "precision", "recall", "f1", "f1_auc", "length_rati
 def scored(gold: Skeleton, trace: Skeleton) -> dict[str, float]:
     """The scores in the plane, and ESA, F1 in 3-D."""
     config = TreeScoreConfig()
-    plane = tree_scores(TreePair(flat(gold), flat(trace), step_nm=1.0, config=config))
+    plane = tree_scores(TreePair(gold.projected(), trace.projected(), step_nm=1.0, config=config))
     space = tree_scores(TreePair(gold, trace, step_nm=1.0, config=config))
     return {k: plane[k] for k in KEYS if k in plane} | {"esa_3d": space["esa"], "f1_3d": space["f1"]}
 

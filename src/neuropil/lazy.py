@@ -151,6 +151,19 @@ def channel_of(array: Array, axes: str, number: int, name: str) -> Array:
     return Arranged(one, axes, "zyx")
 
 
+def only_section(array: Array, axes: str) -> bool:
+    """Whether an array has one section in all, as projections have: a section cropped out of a stack is none."""
+    if array.shape[axes.index("z")] != 1:
+        return False
+    while isinstance(array, Window | Arranged) and "z" in axes:
+        if isinstance(array, Arranged):
+            axes = array.have
+        elif array.source.shape[axes.index("z")] > 1:
+            return False
+        array = array.source
+    return True
+
+
 def stored_axes(stored: Stored, axes: str | None, kind: str | None) -> str:
     """The axes of a stored array in their order, one letter each."""
     ndim, text = len(stored.array.shape), axes if axes is not None else stored.attrs.get("axes")

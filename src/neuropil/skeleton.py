@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +86,12 @@ class Skeleton:
     def length_nm(self) -> float:
         """Cable length: the sum of all edge lengths, in nm."""
         return float(self.edge_lengths_nm().sum())
+
+    def projected(self, z_nm: float = 0.0) -> Skeleton:
+        """A copy in one plane, as a projection of the image along z shows it: every node's z is `z_nm`."""
+        nodes = self.nodes_nm.copy()
+        nodes[:, 0] = z_nm
+        return replace(self, nodes_nm=nodes)
 
     def resampled(self, step_nm: float) -> Skeleton:
         """A copy whose neighbouring nodes lie evenly, at most `step_nm` of cable apart.

@@ -160,6 +160,7 @@ def test_doctor_is_healthy_here(capsys: pytest.CaptureFixture[str]) -> None:
         (["info", "{h5}:raw", "--units", "um"], "an SWC file"),
         (["evaluate", "{h5}:labels", "{h5}:labels", "--tolerance", "2"], "--task trees"),
         (["evaluate", "{h5}:labels", "{h5}:labels", "--units", "um"], "--task trees"),
+        (["evaluate", "{h5}:labels", "{h5}:labels", "--projected"], "--task trees"),
         (["evaluate", "{h5}:labels", "{h5}:labels", "--image", "{h5}:raw"], "--report"),
         (["evaluate", "{h5}:labels", "{h5}:nope", "--report", "{tmp}/r.txt"], "ends in .html"),
         (["report", "{run}", "--image", "{h5}:labels", "--out", "{tmp}/r.html"], "expected: image"),

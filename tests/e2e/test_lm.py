@@ -92,6 +92,27 @@ def test_the_road_of_a_stack(capsys: pytest.CaptureFixture[str], tmp_path: Path)
     assert "predict. or instances." in stderr
 
 
+def test_training_on_a_projection_takes_a_deep_tree_and_says_so(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    image, tree = phantom(LMPhantomConfig.projection(seed=3, shape=(1, 160, 160), cable_um=400.0), tmp_path)
+    flat, deep = read_swc(tree), tmp_path / "deep.swc"
+    rising = flat.nodes_nm + np.linspace(5e4, 9e4, len(flat.nodes_nm))[:, None] * [1, 0, 0]
+    write_swc(Skeleton(rising, flat.radius_nm, flat.parent, flat.kind), deep, units="voxel", voxel_size=(300,) * 3)
+    # as BigNeuron's gold trees: in voxels, and nothing said of it
+    deep.write_text("\n".join(line for line in deep.read_text().splitlines() if line[0] != "#") + "\n")
+    size = ("--voxel-size", "300,300,300", "--steps", 1)
+    learn = ("train", "--recipe", "lm_neuron", "--image", image, "--labels", deep, *size)
+    code, _, stderr = run(capsys, *learn, "--out", tmp_path / "a")
+    assert code == 2
+    assert "--set trees.units=voxel" in stderr
+    assert "--units" not in stderr
+    how = words(*SMALL, "data.crop=[1,64,64]", "trees.units=voxel")
+    code, _, stderr = run(capsys, *learn, "--out", tmp_path / "a", *how)
+    assert code == 0, stderr
+    assert stderr.count("counts as a projection") == 1
+
+
 def test_a_prediction_without_foreground_cannot_be_traced(tmp_path: Path) -> None:
     attrs = {"task": "x", "channels": ["ice"]}
     stored = Volume(np.zeros((1, 4, 8, 8), np.uint8), (8, 8, 8), axes="czyx", kind="prediction", attrs=attrs)

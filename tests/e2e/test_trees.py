@@ -12,6 +12,8 @@ import tifffile
 from neuropil import api
 from neuropil.cli import main
 from neuropil.errors import NeuropilError
+from neuropil.io import save_volume
+from neuropil.volume import Volume
 
 GOLD = "1 1 0 0 0 1 -1\n2 3 10 0 0 1 1\n3 3 20 0 0 1 2\n4 3 10 10 0 1 2\n"
 TRACE = "1 1 0 0.5 0 1 -1\n2 3 10 0.5 0 1 1\n3 3 20 0.5 0 1 2\n"
@@ -69,7 +71,7 @@ def test_order_of_the_two_matters(capsys, gold, trace):
 
 def test_a_voxel_size_and_units_change_the_step_not_isotropic_scores(capsys, tmp_path, gold, trace):
     plain = scores(capsys, trace, gold)
-    sized = scores(capsys, trace, gold, "--voxel-size", "380,380,380")
+    sized = scores(capsys, trace, gold, "--voxel-size", "380,380,380", "--units", "voxel")
     assert sized["step_nm"] == 380
     assert sized["esa"] == pytest.approx(plain["esa"])
     um = tmp_path / "um.swc"
@@ -77,7 +79,8 @@ def test_a_voxel_size_and_units_change_the_step_not_isotropic_scores(capsys, tmp
     um.write_text(
         "# unit: um\n1 1 .19 .19 .19 1 -1\n2 3 3.99 .19 .19 1 1\n3 3 7.79 .19 .19 1 2\n4 3 3.99 3.99 .19 1 2\n"
     )
-    assert scores(capsys, um, gold, "--voxel-size", "380,380,380")["esa"] == pytest.approx(0, abs=1e-9)
+    both = scores(capsys, um, gold, "--voxel-size", "380,380,380", "--units", "voxel")
+    assert both["esa"] == pytest.approx(0, abs=1e-9)
     said = scores(capsys, um, um)
     assert (said["unit"], said["step_nm"]) == ("um", 1000.0)
 
@@ -87,7 +90,8 @@ def test_anisotropic_voxels_count_by_their_length(capsys, tmp_path):
     one.write_text("1 1 0 0 0 1 -1\n2 3 40 0 0 1 1\n")
     other.write_text("1 1 0 0 3 1 -1\n2 3 40 0 3 1 1\n")
     assert scores(capsys, one, other)["esa"] == pytest.approx(3.0)
-    assert scores(capsys, one, other, "--voxel-size", "1000,200,200")["esa"] == pytest.approx(15.0)
+    sized = scores(capsys, one, other, "--voxel-size", "1000,200,200", "--units", "voxel")
+    assert sized["esa"] == pytest.approx(15.0)
 
 
 def test_trees_of_unlike_units_are_refused(capsys, tmp_path, gold):
@@ -99,14 +103,138 @@ def test_trees_of_unlike_units_are_refused(capsys, tmp_path, gold):
     assert "--voxel-size" in err
 
 
+def test_what_a_file_states_counts_and_units_is_for_the_others(capsys, tmp_path, gold):
+    um = tmp_path / "um.swc"
+    um.write_text("# unit: um\n1 1 .2 .2 .2 1 -1\n2 3 8.2 .2 .2 1 1\n")
+    words = ("evaluate", um, gold, "--task", "trees", "--json", "--voxel-size", "400,400,400", "--units")
+    code, out, err = run(capsys, *words, "voxel")
+    assert code == 0, err
+    assert json.loads(out)["precision"] == 1.0  # as voxels, it would end after 8 of the 20
+    assert json.loads(out)["recall"] == pytest.approx(22 / 30, abs=0.01)
+    assert f"note: '{um}' states the unit um" in err
+    assert str(gold) not in err
+    code, out, err = run(capsys, *words, "um")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["recall"] < 0.5  # the truth is longer then
+    code, out, err = run(capsys, "info", um, "--units", "nm", "--json")
+    assert (json.loads(out)["unit"], json.loads(out)["unit_from"]) == ("um", "as the file states")
+    assert "states the unit um" in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("evaluate", "test.swc", "gold.swc", "--task", "trees"), ("evaluate", "gold.swc", "--task", "morphology"),
+     ("info", "gold.swc")],
+)  # fmt: skip
+def test_the_unit_of_a_file_is_not_guessed_where_voxels_have_a_size(capsys, tmp_path, monkeypatch, gold, trace, words):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, *words, "--voxel-size", "400,400,400")
+    assert (code, out) == (2, "")
+    assert "does not state the unit" in err
+    assert "--units voxel" in err
+
+
+def test_the_size_of_an_image_does_not_make_a_guess_better(capsys, tmp_path, gold, trace):
+    save_volume(Volume(np.zeros((3, 16, 26), np.uint8), (500, 500, 500), kind="image"), tmp_path / "image.zarr")
+    words = ("evaluate", trace, gold, "--task", "trees", "--image", tmp_path / "image.zarr")
+    assert run(capsys, *words)[0] == 2
+    assert run(capsys, *words, "--units", "voxel")[0] == 0
+
+
+def test_a_unit_that_is_none_is_an_error_not_a_voxel(capsys, tmp_path, gold):
+    odd = tmp_path / "odd.swc"
+    odd.write_text("# unit: inch\n" + GOLD)
+    code, _, err = run(capsys, "evaluate", odd, gold, "--task", "trees")
+    assert code == 2
+    assert "a unit 'inch'" in err
+    assert scores(capsys, odd, gold, "--units", "um")["esa"] == 0.0
+
+
+#: The branch of the truth rises out of the plane that the traced one, as of a projection, lies in.
+DEEP = "1 1 0 0 3 1 -1\n2 3 10 0 9 1 1\n3 3 20 0 40 1 2\n"
+FLAT = "1 1 0 0 0 1 -1\n2 3 10 0 0 1 1\n3 3 20 0 0 1 2\n"
+
+
+@pytest.fixture
+def mip(tmp_path: Path) -> tuple[object, ...]:
+    """A trace of a projection, its deep truth, the options that both need; and the projection."""
+    (tmp_path / "flat.swc").write_text(FLAT)
+    (tmp_path / "deep.swc").write_text(DEEP)
+    image = np.zeros((8, 24), np.uint8)
+    image[:2, :21] = 90
+    tifffile.imwrite(tmp_path / "mip.tif", image, photometric="minisblack")
+    return tmp_path / "flat.swc", tmp_path / "deep.swc", "--units", "voxel", "--voxel-size", "7,400,400"
+
+
+def test_trees_of_a_projection_are_compared_in_its_plane(capsys, tmp_path, mip):
+    found = scores(capsys, *mip, "--projected")
+    # the depth of a projection's only section may be any number: it is no length
+    assert (found["f1"], found["esa"], found["projected"], found["step_nm"]) == (1.0, 0.0, True, 400.0)
+    page = tmp_path / "page.html"
+    words = ("evaluate", *mip, "--task", "trees", "--json", "--image", tmp_path / "mip.tif")
+    code, out, err = run(capsys, *words, "--report", page)
+    assert code == 0, err
+    assert json.loads(out) == found
+    assert "has one section" in err
+    assert "--projected" in err
+    assert "in the image plane" in page.read_text()
+    code, out, err = run(capsys, *words, "--no-projected")
+    assert json.loads(out)["projected"] is False
+    assert json.loads(out)["f1"] < 1
+    assert err == ""
+    assert api.evaluate(*mip[:2], task="trees", projected=True)["f1"] == 1.0
+
+
+def test_a_flat_tree_beside_a_deep_one_is_told_of(capsys, tmp_path, mip):
+    flat, deep, *words = mip
+    for pair in ((flat, deep), (deep, flat)):
+        code, out, err = run(capsys, "evaluate", *pair, *words, "--task", "trees", "--json")
+        assert code == 0
+        assert json.loads(out)["projected"] is False
+        assert f"'{flat}' lies within one plane" in err
+        assert "--projected" in err
+    assert run(capsys, "evaluate", flat, deep, *words, "--task", "trees", "--projected")[2] == ""
+    for pair in ((flat, flat), (deep, deep)):
+        assert run(capsys, "evaluate", *pair, *words, "--task", "trees")[2] == ""
+
+
+def test_a_section_cut_out_of_a_stack_is_no_projection(capsys, tmp_path, mip):
+    tifffile.imwrite(tmp_path / "stack.tif", np.ones((4, 8, 24), np.uint8), photometric="minisblack")
+    words = (*mip, "--task", "trees", "--json", "--image", f"{tmp_path / 'stack.tif'}[0:1]")
+    code, out, err = run(capsys, "evaluate", *words)
+    assert code == 0, err
+    assert json.loads(out)["projected"] is False
+
+
+def test_what_was_repaired_is_told_and_kept(capsys, tmp_path, gold):
+    bad = tmp_path / "bad.swc"
+    bad.write_text("1 1 0 0 0 nan 3\n2 3 10 0 0 1 1\n3 3 20 0 0 1 2\n4 3 10 10 0 1 77\n")
+    code, out, err = run(capsys, "evaluate", bad, gold, "--task", "trees", "--json")
+    assert code == 0, err
+    changed = json.loads(out)["changed"]
+    assert changed["gold"] == []
+    assert [c.split(" (")[0] for c in changed["test"]] == [
+        "a radius that is no finite number, read as 0",
+        "a parent that is not in the file; the node became a root",
+        "parents that run in a circle, cut above this node",
+    ]
+    assert err.count("note: ") == 1
+    assert f"note: '{bad}': a radius" in err
+    assert "line 4" in err
+    code, out, err = run(capsys, "evaluate", gold, bad, "--task", "trees")
+    assert code == 0
+    assert "test: none" in out
+    assert "gold: a radius" in out
+    assert run(capsys, "evaluate", gold, gold, "--task", "trees")[2] == ""
+
+
 def test_the_page_of_missed_branches(capsys, tmp_path, gold, trace):
     image = np.zeros((3, 16, 26), np.uint8)
     image[1, :2, :21] = 90
     tifffile.imwrite(tmp_path / "image.tif", image, photometric="minisblack")
     page = tmp_path / "page.html"
-    found = scores(
-        capsys, trace, gold, "--report", page, "--image", tmp_path / "image.tif", "--voxel-size", "500,500,500"
-    )
+    words = ("--image", tmp_path / "image.tif", "--voxel-size", "500,500,500", "--units", "voxel")
+    found = scores(capsys, trace, gold, "--report", page, *words)
     text = page.read_text()
     assert "Missed and extra branches" in text
     assert 'class="badge missed"' in text
@@ -169,6 +297,7 @@ def test_masks(capsys, tmp_path):
         (["test.swc", "gold.swc", "--task", "trees", "--report", "page.txt"], "ends in .html"),
         (["test.swc", "gold.swc", "--task", "morphology"], "two trees"),
         (["test.swc", "--task", "morphology", "--report", "page.html"], "--report"),
+        (["test.swc", "--task", "morphology", "--projected"], "--projected"),
         (["test.tif", "--task", "morphology"], "an SWC file"),
         (["test.swc", "gold.swc"], "--task trees"),
         (["test.swc", "gold.swc", "--task", "tree"], "trees, morphology, masks"),

@@ -28,6 +28,16 @@ def test_length_is_that_of_all_edges(fork):
     assert fork.edges.tolist() == [[0, 3], [1, 3], [2, 4], [3, 2]]
 
 
+def test_projecting_sets_every_depth_and_keeps_the_rest(fork):
+    flat = fork.projected(70.0)
+    assert flat.nodes_nm[:, 0].tolist() == [70.0] * 5
+    assert np.array_equal(flat.nodes_nm[:, 1:], fork.nodes_nm[:, 1:])
+    assert flat.parent.tolist() == fork.parent.tolist()
+    assert flat.radius_nm.tolist() == fork.radius_nm.tolist()
+    assert fork.projected().nodes_nm[:, 0].tolist() == [0.0] * 5
+    assert fork.length_nm() == pytest.approx(190)  # left as it was
+
+
 def test_resampling_keeps_length_fixed_points_and_topology(fork):
     fine = fork.resampled(7.0)
     assert fine.length_nm() == pytest.approx(fork.length_nm())

@@ -16,7 +16,7 @@ import tifffile
 from neuropil.errors import GeometryError, InputError, VolumeError
 from neuropil.geometry import Box
 from neuropil.io.hdf5 import write_hdf5
-from neuropil.lazy import check_finite, inferred_kind
+from neuropil.lazy import check_finite, inferred_kind, only_section
 from neuropil.volume import (
     Volume,
     as_volume,
@@ -65,6 +65,35 @@ class TestChannels:
     def test_a_channel_that_is_not_there(self, data: np.ndarray, axes: str) -> None:
         with pytest.raises(GeometryError, match="channel 3"):
             Volume(data, NM, axes=axes).channel(3)
+
+
+class TestOnlySection:
+    """A projection has one section; so has what was cut out of a stack, which is none."""
+
+    @pytest.mark.parametrize(
+        ("shape", "axes", "part", "only"),
+        [
+            ((6, 7), "YX", "", True),
+            ((6, 7), "YX", "[:,1:3,2:6]", True),
+            ((3, 6, 7), "CYX", "[c=1]", True),
+            ((3, 6, 7), "CYX", "[c=1,0:1,2:4]", True),
+            ((5, 6, 7), "ZYX", "", False),
+            ((5, 6, 7), "ZYX", "[0:1]", False),
+            ((3, 5, 6, 7), "CZYX", "[c=2,1:2]", False),
+        ],
+    )
+    def test_of_files_and_their_parts(
+        self, tmp_path: Path, shape: tuple[int, ...], axes: str, part: str, only: bool
+    ) -> None:
+        tifffile.imwrite(tmp_path / "a.ome.tif", ramp(shape), metadata={"axes": axes})
+        volume = open_volume(f"{tmp_path}/a.ome.tif{part}", voxel_size=NM)
+        assert only_section(volume.array, volume.axes) is only
+
+    def test_of_arrays(self) -> None:
+        stack, flat = Volume(ramp(), NM), Volume(ramp((1, 6, 7)), NM, (400.0, 0, 0))
+        section = stack.crop(Box((2, 0, 0), (3, 6, 7), NM))
+        again = section.crop(Box((2, 1, 1), (3, 3, 3), NM))
+        assert [only_section(v.array, v.axes) for v in (stack, flat, section, again)] == [False, True, False, False]
 
 
 class TestVolume:

@@ -55,6 +55,7 @@ def evaluate(
     convention: str | None = None,
     tolerance: float | None = None,
     units: str | None = None,
+    projected: bool | None = None,
     voxel_size: Float3 | None = None,
     report: str | os.PathLike[str] | None = None,
     image: VolumeLike | None = None,
@@ -77,10 +78,8 @@ def evaluate(
     convention
         How background and unassigned voxels count; one of `neuropil.metrics.partition.CONVENTIONS`. For trees whose
         distances: one of `neuropil.metrics.tree.CONVENTIONS`.
-    tolerance
-        Of trees: steps (mostly voxels) from which cable counts as apart.
-    units
-        Of trees: "um", "nm" or "voxel".
+    tolerance, units, projected
+        Of trees: steps from which cable is apart; unit where files state none; no z (None: where the image has none).
     report, image
         Also write a page about it, over the image if there is one.
     """
@@ -88,13 +87,14 @@ def evaluate(
 
     if task in TREE_TASKS:
         words = {"convention": convention, "tolerance": tolerance}
-        return evaluate_task(task, pred, truth, words, units=units, voxel_size=voxel_size, image=image, report=report)
+        how: dict[str, Any] = {"units": units, "projected": projected, "voxel_size": voxel_size, "image": image}
+        return evaluate_task(task, pred, truth, words, **how, report=report)
     if task not in LABEL_TASKS:
         raise ConfigError(f"task '{task}'", "one of " + ", ".join((*LABEL_TASKS, *TREE_TASKS)), "choose one of these")
     require_no_tree(task, pred, truth)
     if truth is None and skeletons is None:
         raise InputError("nothing to compare with", "a truth, or --skeletons", "name the truth after the segmentation")
-    _require_used(task, {"--tolerance": tolerance, "--units": units}, image, report)
+    _require_used(task, {"--tolerance": tolerance, "--units": units, "--projected": projected}, image, report)
     predicted, true = _compared(pred, truth, voxel_size, task)
     shown = None if image is None else require_kind(opened(image, voxel_size), "image")
     runs = {} if skeletons is None else _run_length(predicted, skeletons)

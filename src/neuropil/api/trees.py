@@ -3,43 +3,59 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
+
+import numpy as np
 
 from neuropil.errors import ConfigError, InputError
 from neuropil.geometry import Float3
 from neuropil.inputs import opened
+from neuropil.lazy import only_section
 from neuropil.outputs import require_page
 from neuropil.volume import Volume, VolumeLike, require_same_grid
 
 if TYPE_CHECKING:
+    from neuropil.config.trees import TreeScoreConfig
     from neuropil.metrics.tree_pair import TreePair
 
 PathLike = str | os.PathLike[str]
-_UM = 1000.0
-
-
+#: Steps up to which a tree lies in one plane: what rounding leaves.
+_FLAT = 1e-3
 TREE_TASKS = ("trees", "morphology", "masks")
 
 
 class Read:
     """A tree as it was read: the skeleton, its unit, and whether the length of that is known.
 
-    Where neither the caller nor the file states a unit, coordinates are voxels, as BigNeuron and Vaa3D have it; where
-    nobody states a voxel size, a voxel is a step of unknown length.
+    What a file states counts; `units` is for files that state none. Where nobody states anything, coordinates are
+    voxels, as BigNeuron and Vaa3D have it, and a voxel is a step of unknown length. Where the size of a voxel is known,
+    that would be a guess at lengths, which is refused.
     """
 
     def __init__(self, path: PathLike, units: str | None, voxel_size: Float3 | None) -> None:
-        from neuropil.io.swc import examine_swc
+        from neuropil.io.swc import UNITS, UnstatedUnit, UnstatedVoxelSize, examine_swc
 
         self.known, self.assumed = True, False
         try:
-            self.skeleton, self.report = examine_swc(path, units=units, voxel_size=voxel_size)
-        except InputError:
-            if units not in (None, "voxel") or (units and voxel_size):
-                raise
-            self.known, self.assumed = voxel_size is not None, units is None
-            self.skeleton, self.report = examine_swc(path, units="voxel", voxel_size=voxel_size or (1.0, 1.0, 1.0))
+            self.skeleton, self.report = examine_swc(path, default_units=units, voxel_size=voxel_size)
+        except (UnstatedUnit, UnstatedVoxelSize) as error:
+            if voxel_size is not None:
+                raise InputError(
+                    f"{error.got}, though the size of a voxel is known",
+                    "one of " + ", ".join(UNITS),
+                    "say --units voxel if its coordinates are voxels, as in Vaa3D and BigNeuron; or --units um, or nm",
+                ) from None
+            self.known, self.assumed = False, isinstance(error, UnstatedUnit)
+            self.skeleton, self.report = examine_swc(path, default_units="voxel", voxel_size=(1.0, 1.0, 1.0))
+        _note(self.report.unit_note)
+
+    def told_changes(self) -> list[str]:
+        """What was repaired or left out, which is said on stderr too."""
+        _note(self.report.change_note)
+        return [str(change) for change in self.report.changes]
 
 
 def is_tree(name: object) -> TypeGuard[PathLike]:
@@ -81,6 +97,7 @@ def evaluate_task(
     words: dict[str, Any],
     *,
     units: str | None,
+    projected: bool | None,
     voxel_size: Float3 | None,
     image: VolumeLike | None,
     report: PathLike | None,
@@ -98,8 +115,9 @@ def evaluate_task(
                 raise InputError(
                     f"'{name}' for task '{task}'", "an SWC file (.swc, .eswc)", "for volumes: --task masks, or another"
                 )
-    if task != "trees" and report is not None:
-        raise InputError(f"--report for task '{task}'", "task trees", "leave --report out")
+    for option, value in {"--report": report, "--projected": projected}.items():
+        if task != "trees" and value is not None:
+            raise InputError(f"{option} for task '{task}'", "task trees", f"leave {option} out")
     if task == "morphology":
         if truth is not None:
             raise InputError("two trees for task 'morphology'", "one", "compare trees with --task trees")
@@ -111,7 +129,14 @@ def evaluate_task(
     if task == "masks":
         return evaluate_masks(pred, truth, voxel_size=voxel_size)
     return evaluate_trees(
-        _path(pred), _path(truth), words=words, units=units, voxel_size=voxel_size, image=image, report=report
+        _path(pred),
+        _path(truth),
+        words=words,
+        units=units,
+        projected=projected,
+        voxel_size=voxel_size,
+        image=image,
+        report=report,
     )
 
 
@@ -127,7 +152,7 @@ def tree_shape(path: PathLike, *, units: str | None, voxel_size: Float3 | None) 
 
     read = Read(path, units, voxel_size)
     step_nm, unit = _step(read, None)
-    return {"task": "morphology", "unit": unit} | morphometrics(
+    return {"task": "morphology", "unit": unit, "changed": read.told_changes()} | morphometrics(
         read.skeleton, unit_nm=step_nm, config=MorphologyConfig()
     )
 
@@ -138,6 +163,7 @@ def evaluate_trees(
     *,
     words: dict[str, Any],
     units: str | None,
+    projected: bool | None,
     voxel_size: Float3 | None,
     image: VolumeLike | None,
     report: PathLike | None,
@@ -145,16 +171,50 @@ def evaluate_trees(
     """Scores of a traced tree; see `neuropil.metrics.tree.tree_scores`.
 
     Lengths are in steps. A step is the shortest side of a voxel where the voxel size is said (by `voxel_size` or the
-    image), else a micrometre where the files state their unit, else a voxel of the files.
+    image), else a micrometre where the files state their unit, else a voxel of the files. Of trees in the image plane,
+    only the sides in that plane count.
 
     Parameters
     ----------
     words
         What was said of `convention` and `tolerance`; None is the settings' default.
+    projected
+        Whether both trees are laid into the image plane first; None lets the image decide.
     """
-    from neuropil.config.trees import TreeScoreConfig
-    from neuropil.metrics.tree import CONVENTIONS, sweep, tree_scores
+    from neuropil.metrics.tree import sweep, tree_scores
     from neuropil.metrics.tree_pair import TreePair
+
+    config = _score_config(words)
+    if report is not None:
+        require_page(report)
+    shown = None if image is None else opened(image, voxel_size)
+    size = voxel_size or (None if shown is None else shown.voxel_size)
+    traced, true = Read(pred, units, size), Read(truth, units, size)
+    if traced.known != true.known:
+        raise InputError(
+            f"'{pred}' in {traced.report.unit} and '{truth}' in {true.report.unit} of unknown size",
+            "trees in one unit",
+            "say --units for both, or the size of a voxel with --voxel-size z,y,x",
+        )
+    step_nm, unit = _step(true, size)
+    if projected is None:
+        projected = _in_plane(shown, (traced, true), step_nm)
+    if projected:
+        step_nm = step_nm if size is None else min(size[1:])
+        traced.skeleton, true.skeleton = traced.skeleton.projected(), true.skeleton.projected()
+    pair = TreePair(true.skeleton, traced.skeleton, step_nm=step_nm, config=config)
+    scores = tree_scores(pair)
+    said: dict[str, Any] = {"task": "trees", "convention": config.convention, "tolerance": config.tolerance}
+    said |= {"unit": unit, "step_nm": step_nm if true.known else None, "projected": projected}
+    said["changed"] = {"test": traced.told_changes(), "gold": true.told_changes()}
+    if report is not None:
+        _write_page(report, [traced, true], pair, shown, said, scores)
+    return said | scores | {"sweep": sweep(pair)}
+
+
+def _score_config(words: dict[str, Any]) -> TreeScoreConfig:
+    from neuropil.config.trees import TreeScoreConfig
+    from neuropil.metrics.tree import CONVENTIONS
 
     if words["convention"] not in (None, *CONVENTIONS):
         raise ConfigError(
@@ -166,26 +226,23 @@ def evaluate_trees(
         raise InputError(
             f"a tolerance of {words['tolerance']}", "a positive number of steps", "leave it out for the default"
         )
-    if report is not None:
-        require_page(report)
-    config = TreeScoreConfig(**{key: value for key, value in words.items() if value is not None})
-    shown = None if image is None else opened(image, voxel_size)
-    size = voxel_size or (None if shown is None else shown.voxel_size)
-    traced, true = Read(pred, units, size), Read(truth, units, size)
-    if traced.known != true.known:
-        raise InputError(
-            f"'{pred}' in {traced.report.unit} and '{truth}' in {true.report.unit} of unknown size",
-            "trees in one unit",
-            "say --units for both, or the size of a voxel with --voxel-size z,y,x",
+    return TreeScoreConfig(**{key: value for key, value in words.items() if value is not None})
+
+
+def _in_plane(image: Volume | None, trees: Sequence[Read], step_nm: float) -> bool:
+    """Whether trees are compared in the image plane though nobody says so, which is told; as is what was forgotten."""
+    if image is not None and only_section(image.array, image.axes):
+        _note(f"'{image.name}' has one section: the trees are compared in its plane, without their z (--projected)")
+        return True
+    depths = [float(np.ptp(tree.skeleton.nodes_nm[:, 0])) / step_nm for tree in trees]
+    flat, deep = (trees[int(np.argmin(depths))], trees[int(np.argmax(depths))])
+    # one node alone lies in every plane
+    if min(depths) < _FLAT and max(depths) > 1 and flat.report.nodes > 1:
+        _note(
+            f"'{flat.report.path}' lies within one plane and '{deep.report.path}' does not: if that is the plane of a "
+            "projection, --projected compares both in it"
         )
-    step_nm, unit = _step(true, size)
-    pair = TreePair(true.skeleton, traced.skeleton, step_nm=step_nm, config=config)
-    scores = tree_scores(pair)
-    said: dict[str, Any] = {"task": "trees", "convention": config.convention, "tolerance": config.tolerance}
-    said |= {"unit": unit, "step_nm": step_nm if true.known else None}
-    if report is not None:
-        _write_page(report, [traced, true], pair, shown, said, scores)
-    return said | scores | {"sweep": sweep(pair)}
+    return False
 
 
 def evaluate_masks(pred: VolumeLike, truth: VolumeLike, *, voxel_size: Float3 | None) -> dict[str, Any]:
@@ -195,6 +252,11 @@ def evaluate_masks(pred: VolumeLike, truth: VolumeLike, *, voxel_size: Float3 | 
     found, true = opened(pred, voxel_size), opened(truth, voxel_size)
     require_same_grid(true, found)
     return {"task": "masks"} | mask_scores(true.read(true.box), found.read(found.box), true.voxel_size)
+
+
+def _note(text: str) -> None:
+    if text:
+        print(f"note: {text}", file=sys.stderr)
 
 
 def _step(tree: Read, voxel_size: Float3 | None) -> tuple[float, str]:
@@ -222,6 +284,7 @@ def _write_page(
         "Truth": f"{true.report.path} ({true.report.nodes:,} nodes)",
         "Convention": f"{said['convention']}, apart from {said['tolerance']:g} {unit} on",
     }
+    summary |= {"Compared": "in the image plane, without z"} if said["projected"] else {}
     summary |= {} if image is None else {"Image": image.name}
     notes = [f"{read.report.path}: {change}." for read in trees for change in read.report.changes]
     view = TreeView(pair, unit, image, known=true.known)

@@ -58,7 +58,7 @@ def doctor(
         The image of the tree. Shifts, mirrored or exchanged axes and wrong units are found by the grey values at its
         nodes, and the fix is named.
     units
-        "um", "voxel" or "nm", where the file does not state them; with an image they may be left to that.
+        "um", "voxel" or "nm", whatever the file states; with an image they may be left to that.
     voxel_size
         nm, z, y, x; of the image, or of a tree in voxels.
     out

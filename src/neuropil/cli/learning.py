@@ -24,7 +24,12 @@ def pretrain(
     budget: Annotated[str | None, typer.Option("--budget", help="Wall time, e.g. 30m, 2h or 90s.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Optimiser steps.")] = None,
     probe_image: Annotated[
-        list[str] | None, typer.Option("--probe-image", help="A labelled volume to choose the mask ratio by.")
+        list[str] | None,
+        typer.Option(
+            "--probe-image",
+            help="A labelled volume that validation probes the encoder on; it chooses the mask ratio where "
+            "pretrain.mask.adapt_ratio=true.",
+        ),
     ] = None,
     probe_labels: Annotated[list[str] | None, typer.Option("--probe-labels", help="Its labels.")] = None,
     set_: Set = None,
@@ -96,4 +101,5 @@ def _best(card: dict[str, Any], json: bool) -> dict[str, Any]:
     """What is shown of a finished run: its best validation."""
     # 1.0000 beside an F1 would be read as perfect
     score = "score" if json else "score (lower is better)"
-    return {score if k == "score" else k: v for k, v in card["best"].items() if k != "calibration"}
+    best = {score if k == "score" else k: v for k, v in card["best"].items() if k != "calibration"}
+    return best | ({"warnings": card["warnings"]} if card.get("warnings") else {})

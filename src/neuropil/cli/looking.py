@@ -38,9 +38,19 @@ def evaluate(
         float | None, typer.Option("--tolerance", help="Of trees: steps (voxels) from which cable is apart.")
     ] = None,
     units: Units = None,
+    projected: Annotated[
+        bool | None,
+        typer.Option(
+            "--projected/--no-projected",
+            help="Of trees: leave out z; by itself where --image has one section.",
+            show_default=False,
+        ),
+    ] = None,
     voxel_size: VoxelSize = None,
     report: Annotated[Path | None, typer.Option("--report", help="Also write a report page.")] = None,
-    image: Annotated[str | None, typer.Option("--image", help="The image, for the report.")] = None,
+    image: Annotated[
+        str | None, typer.Option("--image", help="The image, for the report; of trees also voxel size, plane.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Score a segmentation: VOI, ARAND, CREMI score and counts against true labels; run length on true skeletons.
@@ -60,6 +70,7 @@ def evaluate(
         convention=convention,
         tolerance=tolerance,
         units=units,
+        projected=projected,
         voxel_size=size,
         report=report,
         image=image,

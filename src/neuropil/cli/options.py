@@ -148,13 +148,13 @@ def _within(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key}: {_nested(one)}" for key, one in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(_nested(one) for one in value)
+        return ", ".join(_nested(one) for one in value) or "none"
     return str(value)
 
 
 def _nested(value: object) -> str:
     text = _within(value)
-    return f"({text})" if isinstance(value, dict | list | tuple) else text
+    return f"({text})" if isinstance(value, dict | list | tuple) and value else text
 
 
 def show_stages(stages: list[dict[str, Any]]) -> None:

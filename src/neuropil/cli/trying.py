@@ -28,7 +28,7 @@ def bench(
 def doctor(
     tree: Annotated[Path | None, typer.Argument(help="An SWC file to examine instead.")] = None,
     image: Annotated[str | None, typer.Option("--image", help="Its image: finds shifts, flips, wrong units.")] = None,
-    units: Annotated[str | None, typer.Option("--units", help="um, voxel or nm, if the tree does not say.")] = None,
+    units: Annotated[str | None, typer.Option("--units", help="um, voxel or nm, whatever the tree says.")] = None,
     voxel_size: VoxelSize = None,
     out: Annotated[Path | None, typer.Option("--out", help="New SWC file: the tree as it should be.")] = None,
     json: Json = False,

@@ -7,6 +7,7 @@ together. Of trees the volume is drawn when a box of it is read: nothing the siz
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +23,8 @@ from neuropil.data.targets import known_labels
 from neuropil.data.trees import rasterised
 from neuropil.errors import GeometryError, InputError
 from neuropil.geometry import Box, Float3, Int3
-from neuropil.io.swc import SUFFIXES, examine_swc
+from neuropil.io.swc import SUFFIXES, UNITS, UnstatedUnit, examine_swc
+from neuropil.lazy import only_section
 from neuropil.skeleton import Skeleton
 from neuropil.volume import Volume, VolumeLike, as_volume, require_kind
 
@@ -114,7 +116,8 @@ def tree_labels(given: VolumeLike, image: Volume, voxel_size: Float3 | None, con
     given
         A path, or a label volume.
     image
-        Whose grid it is. Trees in voxels are counted from its first voxel.
+        Whose grid it is. Trees in voxels are counted from its first voxel. An image of one section is a projection: it
+        shows the nodes of all depths.
 
     Raises
     ------
@@ -127,6 +130,8 @@ def tree_labels(given: VolumeLike, image: Volume, voxel_size: Float3 | None, con
     if not files:
         return _of_labels(given, voxel_size, config.trees.targets)
     skeletons = tuple(_read(file, image, config) for file in files)
+    if only_section(image.array, image.axes):
+        skeletons = _projected(skeletons, image, str(given))
     array = DrawnTrees(skeletons, image.box, config.trees.targets)
     centres = _places(skeletons, image.box)
     if not len(centres):
@@ -150,10 +155,32 @@ def _swc_files(given: VolumeLike) -> list[Path]:
 
 
 def _read(file: Path, image: Volume, config: Config) -> Skeleton:
-    skeleton, report = examine_swc(file, units=config.trees.units, voxel_size=image.voxel_size)
+    try:
+        skeleton, report = examine_swc(file, default_units=config.trees.units, voxel_size=image.voxel_size)
+    except UnstatedUnit as error:
+        raise InputError(
+            error.got,
+            "one of " + ", ".join(UNITS),
+            "--set trees.units=voxel (or um, or nm), or begin the file with the line '# unit: voxel'; which it is says "
+            "neuropil doctor TREE.swc --image IMAGE",
+        ) from None
+    for note in filter(None, (report.unit_note, report.change_note)):
+        print(f"note: {note}", file=sys.stderr)
     if report.unit != "voxel":
         return skeleton
     return replace(skeleton, nodes_nm=skeleton.nodes_nm + np.array(image.box.offset_nm))
+
+
+def _projected(skeletons: tuple[Skeleton, ...], image: Volume, name: str) -> tuple[Skeleton, ...]:
+    """The trees in the image's only section, which is said where they left it."""
+    size, section = image.voxel_size[0], image.box.start[0]
+    if any((np.floor(tree.nodes_nm[:, 0] / size) != section).any() for tree in skeletons):
+        print(
+            f"note: '{image.name}' has one section and counts as a projection: nodes of '{name}' at all depths are "
+            "learned from",
+            file=sys.stderr,
+        )
+    return tuple(tree.projected((section + 0.5) * size) for tree in skeletons)
 
 
 def _of_labels(given: VolumeLike, voxel_size: Float3 | None, config: TreeTargetConfig) -> Volume:

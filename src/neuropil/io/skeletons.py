@@ -40,7 +40,7 @@ def read_skeletons(
     file = Path(path)
     files = sorted(f for f in file.iterdir() if f.suffix.lower() in SUFFIXES) if file.is_dir() else [file]
     if files and all(f.suffix.lower() in SUFFIXES for f in files):
-        return [read_swc(f, units=units, voxel_size=voxel_size) for f in files]
+        return [read_swc(f, default_units=units, voxel_size=voxel_size) for f in files]
     if file.suffix != ".npz" or not file.is_file():
         what = "is no file" if file.suffix == ".npz" else "is of no known format"
         if file.is_dir():

@@ -40,20 +40,44 @@ _DECIMALS = {"nm": 3, "um": 6, "voxel": 6}
 _SOMA = 1
 
 
+class UnstatedUnit(InputError):
+    """Nobody states the unit of a tree's lengths."""
+
+
+class UnstatedVoxelSize(InputError):
+    """A tree is in voxels, and nobody says how large these are."""
+
+
 @dataclass(frozen=True)
 class SwcReport:
-    """What a file holds, in which unit it was read and who says so, and every oddity that was met."""
+    """What a file holds, in which unit it was read and who says so, and every oddity that was met.
+
+    `unused` is a `default_units` that the file contradicts.
+    """
 
     path: str
     nodes: int
     unit: str
     unit_from: str
     oddities: tuple[Oddity, ...]
+    unused: str | None = None
 
     @property
     def changes(self) -> tuple[Oddity, ...]:
         """The oddities by which what was read differs from what is written."""
         return tuple(o for o in self.oddities if o.changed)
+
+    @property
+    def unit_note(self) -> str:
+        """A sentence where a unit was said that the file contradicts, else nothing."""
+        if self.unused is None:
+            return ""
+        return f"'{self.path}' states the unit {self.unit}, which counts; '{self.unused}' is for files that state none"
+
+    @property
+    def change_note(self) -> str:
+        """A line about what was repaired or left out, empty where nothing was."""
+        return f"'{self.path}': " + "; ".join(map(str, self.changes)) if self.changes else ""
 
     def as_dict(self) -> dict[str, Any]:
         """The report as plain values."""
@@ -65,6 +89,7 @@ def read_swc(
     path: str | os.PathLike[str],
     *,
     units: str | None = None,
+    default_units: str | None = None,
     voxel_size: Sequence[float] | None = None,
     origin_nm: Sequence[float] | None = None,
 ) -> Skeleton:
@@ -73,11 +98,14 @@ def read_swc(
     Warns
     -----
     NeuropilWarning
-        If something was repaired or left out, naming it and its lines. What is merely unusual is not warned of.
+        If something was repaired or left out, naming it and its lines; what is merely unusual is not warned of. And if
+        the file states another unit than `default_units`.
     """
-    skeleton, report = examine_swc(path, units=units, voxel_size=voxel_size, origin_nm=origin_nm)
-    if report.changes:
-        warnings.warn(f"'{path}': " + "; ".join(map(str, report.changes)), NeuropilWarning, stacklevel=2)
+    skeleton, report = examine_swc(
+        path, units=units, default_units=default_units, voxel_size=voxel_size, origin_nm=origin_nm
+    )
+    for note in filter(None, (report.unit_note, report.change_note)):
+        warnings.warn(note, NeuropilWarning, stacklevel=2)
     return skeleton
 
 
@@ -85,6 +113,7 @@ def examine_swc(
     path: str | os.PathLike[str],
     *,
     units: str | None = None,
+    default_units: str | None = None,
     voxel_size: Sequence[float] | None = None,
     origin_nm: Sequence[float] | None = None,
 ) -> tuple[Skeleton, SwcReport]:
@@ -97,7 +126,9 @@ def examine_swc(
     Parameters
     ----------
     units
-        "um", "nm" or "voxel"; may be left out where the file's comments state it.
+        "um", "nm" or "voxel", whatever the file's comments state; may be left out where they state it.
+    default_units
+        The same, but only for a file that states no unit that is known: what a file states wins.
     voxel_size
         nm, z, y, x; needed for voxels.
     origin_nm
@@ -107,15 +138,17 @@ def examine_swc(
     ------
     VolumeError
         If the file is missing, holds no node, or a line that is not seven numbers with a finite place.
-    InputError
+    UnstatedUnit, UnstatedVoxelSize
         If nobody states the unit, or the voxel size where it is voxels.
+    InputError
+        If a unit is none that is known.
     """
     file = Path(path)
     if not file.is_file():
         raise VolumeError(f"'{file}' does not exist or is no file", "an SWC file", f"check the path ({Path.cwd()})")
     with file_errors(str(file), "reading"):
         table = parse(file.read_bytes(), str(file))
-    unit, source = _unit(units, table.unit, str(file))
+    unit, source, unused = _chosen(units, table.unit, default_units, str(file))
     scale_nm, origin = placement(
         unit, voxel_size or table.triples.get("voxel_size_nm"), origin_nm or table.triples.get("origin_nm"), str(file)
     )
@@ -123,7 +156,7 @@ def examine_swc(
     nodes_nm = table.xyz[:, ::-1] * scale_nm + origin
     skeleton = Skeleton(nodes_nm, table.radius * in_plane_nm(scale_nm), parent, table.kind)
     table.odd += _shape(skeleton, table.line)
-    return skeleton, SwcReport(str(file), len(parent), unit, source, tuple(table.odd))
+    return skeleton, SwcReport(str(file), len(parent), unit, source, tuple(table.odd), unused)
 
 
 def write_swc(
@@ -149,7 +182,7 @@ def write_swc(
     origin_nm
         Place in nm, z, y, x, that becomes 0, 0, 0.
     """
-    unit, _ = _unit(units, None, str(path))
+    unit = _known(units, str(path))
     scale_nm, origin = placement(unit, voxel_size, origin_nm, str(path))
     order = np.arange(len(skeleton.parent))
     if not (skeleton.parent < order).all():
@@ -184,7 +217,7 @@ def placement(
 
     Raises
     ------
-    InputError
+    UnstatedVoxelSize
         If coordinates are voxels and nobody says how large those are.
     GeometryError
         If a voxel size is not three positive numbers.
@@ -192,7 +225,9 @@ def placement(
     scale = np.full(3, {"nm": 1.0, "um": 1e3}.get(unit, math.nan))
     if unit == "voxel":
         if voxel_size is None:
-            raise InputError(f"'{name}' is in voxels of unknown size", "a voxel size", "give --voxel-size z,y,x in nm")
+            raise UnstatedVoxelSize(
+                f"'{name}' is in voxels of unknown size", "a voxel size", "give --voxel-size z,y,x in nm"
+            )
         given = tuple(float(v) for v in voxel_size)
         size: Float3 = Box((0, 0, 0), (0, 0, 0), given).voxel_size  # type: ignore[arg-type]
         scale = np.array(size)
@@ -213,23 +248,36 @@ def _spelt(values: npt.NDArray[np.float64]) -> str:
     return " ".join(f"{v:.6f}".rstrip("0").rstrip(".") for v in values)
 
 
-def _unit(asked: str | None, stated: str | None, name: str) -> tuple[str, str]:
-    """The unit and who says so."""
-    said, source = (asked, "as asked") if asked is not None else (stated, "as the file states")
-    if said is None:
-        raise InputError(
+def _chosen(asked: str | None, stated: str | None, default: str | None, name: str) -> tuple[str, str, str | None]:
+    """The unit, who says so, and a default that the file contradicts."""
+    usual = None if default is None else _known(default, name)
+    if asked is not None:
+        known = _known(asked, name)
+        agreed = stated is None or _found(stated) == known
+        return known, "as asked" if agreed else f"as asked, though the file states {stated}", None
+    if stated is None and usual is None:
+        raise UnstatedUnit(
             f"'{name}' does not state the unit of its lengths",
             "one of " + ", ".join(UNITS),
             "begin the file with the line '# unit: um', or say --units um (or voxel, or nm) to a command that has it; "
             "neuropil doctor FILE --units um --out NEW.swc writes a file that says so",
         )
-    nm = unit_nm(said)
-    known = "voxel" if said.lower() in _VOXEL_WORDS else {1.0: "nm", 1e3: "um"}.get(nm or 0.0)
-    if known is None:
+    if usual is not None and (stated is None or _found(stated) is None):
+        return usual, "as asked" if stated is None else f"as asked, though the file states {stated}", None
+    known = _known(str(stated), name)
+    return known, "as the file states", default if usual not in (None, known) else None
+
+
+def _known(said: str, name: str) -> str:
+    found = _found(said)
+    if found is None:
         raise InputError(f"'{name}': a unit '{said}'", "one of " + ", ".join(UNITS), "say --units um")
-    if asked is not None and stated is not None and _unit(None, stated, name)[0] != known:
-        source = f"as asked, though the file states {stated}"
-    return known, source
+    return found
+
+
+def _found(said: str) -> str | None:
+    """One of UNITS in other words, None for any other unit."""
+    return "voxel" if said.lower() in _VOXEL_WORDS else {1.0: "nm", 1e3: "um"}.get(unit_nm(said) or 0.0)
 
 
 def _tree(table: Table) -> tuple[Table, Ints]:

@@ -23,6 +23,7 @@ from neuropil.cli.options import hint, readable, saved, show
         ([123456.0, 4.6, 0.0], "123456, 4.6, 0"),
         ([[-1, 0, 0], [0, -1, 0]], "(-1, 0, 0), (0, -1, 0)"),
         ({"min": 0, "mean": 2.5, "chunk": [4, 8]}, "min: 0, mean: 2.5, chunk: (4, 8)"),
+        ({"test": [], "gold": ["a, cut"]}, "test: none, gold: (a, cut)"),
     ],
 )
 def test_values_are_readable(value: object, text: str) -> None:

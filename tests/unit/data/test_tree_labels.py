@@ -150,8 +150,50 @@ def test_a_tree_beside_its_image_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_without_a_unit_needs_one(tmp_path: Path) -> None:
     (tmp_path / "u.swc").write_text("1 0 1 2 1 1 -1\n2 0 3 2 1 1 1\n")
-    with pytest.raises(InputError, match="does not state the unit"):
+    with pytest.raises(InputError, match="does not state the unit") as caught:
         tree_labels(tmp_path / "u.swc", image(), None, CONFIG)
+    # training has no --units
+    assert "--set trees.units=voxel" in caught.value.fix
+    assert "--units" not in caught.value.fix
+
+
+def test_what_a_file_states_counts_and_what_was_repaired_is_told(
+    tmp_path: Path, swc: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = Config.model_validate({"task": "trees", "trees": {"units": "voxel"}})
+    stated = tree_labels(swc, image(), None, CONFIG).numpy()
+    assert capsys.readouterr().err == ""
+    assert np.array_equal(tree_labels(swc, image(), None, config).numpy(), stated)
+    assert "states the unit um" in capsys.readouterr().err
+    swc.write_text(swc.read_text().rstrip()[:-1] + "77\n")
+    tree_labels(swc, image(), None, CONFIG)
+    assert "a parent that is not in the file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("z", [0.0, 5200.0, -5e4])
+def test_a_projection_shows_the_nodes_of_all_depths(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], z: float
+) -> None:
+    flat = image((1, *SHAPE[1:]), offset=(z, 0.0, 0.0))
+    write_swc(TREE, tmp_path / "deep.swc", units="um")
+    found = tree_labels(tmp_path / "deep.swc", flat, None, CONFIG)
+    told = capsys.readouterr().err
+    assert told.count("note: ") == 1
+    assert "'stack' has one section and counts as a projection" in told
+    write_swc(TREE.projected(z + 200.0), tmp_path / "flat.swc", units="um")
+    same = tree_labels(tmp_path / "flat.swc", flat, None, CONFIG)
+    assert capsys.readouterr().err == ""
+    assert np.array_equal(found.numpy(), same.numpy())
+    assert np.array_equal(found.attrs["centres"], same.attrs["centres"])
+    for _, y, x in (TREE.resampled(50.0).nodes_nm // NM).astype(int):
+        assert found.numpy()[0, y, x] in (MIDDLE, BESIDE)
+
+
+def test_a_section_cut_out_of_a_stack_shows_only_its_own_nodes(swc: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = tree_labels(swc, image(), None, CONFIG).numpy()
+    part = image().crop(Box((7, 0, 0), (8, *SHAPE[1:]), NM))
+    assert np.array_equal(tree_labels(swc, part, None, CONFIG).numpy(), whole[7:8])
+    assert capsys.readouterr().err == ""
 
 
 def test_crops_are_centred_on_the_cable(swc: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from neuropil.errors import GeometryError, InputError, NeuropilWarning, VolumeError
 from neuropil.io.skeletons import read_skeletons
-from neuropil.io.swc import examine_swc, read_swc, write_swc
+from neuropil.io.swc import UnstatedUnit, UnstatedVoxelSize, examine_swc, read_swc, write_swc
 from neuropil.skeleton import Skeleton
 
 PLAIN = ["1 1 0 0 0 5 -1", "2 3 10 0 0 1 1", "3 3 10 20 0 1 2", "4 3 10 0 30 1 2"]
@@ -257,6 +257,34 @@ def test_units_that_the_file_states(tmp_path, line) -> None:
     tree, report = examine_swc(path, units="nm")
     assert tree.nodes_nm[1, 2] == 10
     assert "though the file states" in report.as_dict()["unit"]
+
+
+def test_a_default_unit_gives_way_to_what_the_file_states(tmp_path) -> None:
+    stated = file_of(tmp_path, ["# unit: um", *PLAIN])
+    tree, report = examine_swc(stated, default_units="nm")
+    assert tree.nodes_nm[1, 2] == 10_000
+    assert (report.unit, report.unit_from, report.unused) == ("um", "as the file states", "nm")
+    assert "states the unit um" in report.unit_note
+    assert examine_swc(stated, default_units="micron")[1].unit_note == ""
+    with pytest.warns(NeuropilWarning, match="states the unit um"):
+        read_swc(stated, default_units="nm")
+    with pytest.warns(NeuropilWarning, match="states the unit um"):
+        assert read_skeletons(stated, units="nm")[0].nodes_nm[1, 2] == 10_000
+    with pytest.raises(InputError, match="'inch'"):
+        read_swc(stated, default_units="inch")
+
+
+def test_a_default_unit_serves_where_the_file_states_none_that_is_known(tmp_path) -> None:
+    bare, odd = file_of(tmp_path, PLAIN), file_of(tmp_path, ["# unit: inch", *PLAIN], "b.swc")
+    for path in (bare, odd):
+        assert read_swc(path, default_units="um").nodes_nm[1, 2] == 10_000
+        assert read_swc(path, units="nm", default_units="um").nodes_nm[1, 2] == 10
+    with pytest.raises(UnstatedVoxelSize):
+        read_swc(bare, default_units="voxel")
+    with pytest.raises(UnstatedUnit):
+        read_swc(bare)
+    with pytest.raises(InputError, match="'inch'"):
+        read_swc(odd)
 
 
 def test_voxels_are_indices_of_voxel_centres(tmp_path) -> None:
