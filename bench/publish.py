@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,12 @@ KEPT = (
 AGENTS = ("agents_kl", "agents_entropy_share", "frequency_excess", "mask_edges")
 
 
-def agents(folder: Path) -> dict[str, dict[str, float]]:
+def agents(folder: Path, arms: Collection[str]) -> dict[str, dict[str, float]]:
     """How far the agents of each encoder came from an even choice, and in how many updates."""
     found = {}
     for metrics in sorted(folder.glob("runs/*_encoder_s*/metrics.jsonl")):
+        if metrics.parent.name.rpartition("_encoder_s")[0] not in arms:
+            continue
         rows = [row for row in map(json.loads, metrics.read_text().splitlines()) if "agents_kl" in row]
         if rows:
             updates = {row["ppo_policy_loss"] for row in rows if "ppo_policy_loss" in row}
@@ -72,7 +75,7 @@ def taken(yaml_file: Path, folder: Path, machine: str) -> dict[str, Any]:
         "versions": versions,
         # as it was written: where data lie is no business of the documentation
         "design": yaml.safe_load(yaml_file.read_text()),
-        **({"agents": found} if (found := agents(folder)) else {}),
+        **({"agents": found} if (found := agents(folder, design.arms)) else {}),
         "rows": kept,
     }
 
