@@ -116,6 +116,18 @@ def kinds(config: ObjectsConfig) -> list[Kind]:
     return [kind for kind in (SKELETONS, MESHES) if getattr(config, kind.name)]
 
 
+def _folders(config: ObjectsConfig) -> list[str]:
+    made = kinds(config)
+    return [kind.name for kind in made] + [SWC] * (SKELETONS in made)
+
+
+def remove_remains(path: Path, config: ObjectsConfig) -> None:
+    """Remove what those who were killed while they wrote an object had begun; for when nobody writes any more."""
+    for folder in _folders(config):
+        for begun in (path / folder).glob(".*.partial"):
+            begun.unlink(missing_ok=True)
+
+
 def create_objects(path: Path, config: ObjectsConfig) -> None:
     """The folders of objects in that of their labels, empty; a precomputed volume names them."""
     from neuropil.io.ome import write_group
@@ -124,8 +136,7 @@ def create_objects(path: Path, config: ObjectsConfig) -> None:
     made = kinds(config)
     for kind in made:
         write_whole(path / kind.name / "info", json.dumps(kind.info).encode(), sync=False)
-    folders = [kind.name for kind in made] + [SWC] * (SKELETONS in made)
-    for folder in folders:
+    for folder in _folders(config):
         (path / folder).mkdir(exist_ok=True)
         if path.suffix != PRECOMPUTED:
             write_group(path / folder, {})  # or other readers of Zarr wonder what the folder is

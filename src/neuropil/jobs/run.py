@@ -27,7 +27,7 @@ from neuropil.jobs.costs import Timings, cost_lines, costs, timings
 from neuropil.jobs.forecast import Forecast, forecast, require_disk, with_objects
 from neuropil.jobs.job import PIECES, Job, folder_of
 from neuropil.jobs.labels import PRECOMPUTED, create_labels, finish_labels
-from neuropil.jobs.objects import create_objects
+from neuropil.jobs.objects import create_objects, remove_remains
 from neuropil.jobs.tasks import perform
 from neuropil.locks import claimed, guarded, living
 from neuropil.outputs import require_replaceable
@@ -266,6 +266,7 @@ def _close(job: Job, attrs: dict[str, Any]) -> None:
         labels = job.folder / job.labels
         if labels.exists():
             spent = timings(job.ledger, job.stages())
+            remove_remains(labels, job.objects)
             finish_labels(labels, {**attrs, "timings": spent, **costs(spent), **_counts(job)})
             for name in ([] if job.predict is None else [job.predict.place]) + [PIECES]:
                 if (job.folder / name).exists():

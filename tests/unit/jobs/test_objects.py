@@ -15,8 +15,10 @@ import zarr
 
 from neuropil import api, open_volume
 from neuropil.errors import ConfigError, IncompleteError, InputError, NeuropilError, VolumeError
+from neuropil.infer.ledger import write_whole
 from neuropil.io import save_volume
 from neuropil.io.swc import read_swc
+from neuropil.jobs import objects
 from neuropil.volume import Volume
 
 NM, OFFSET = (16.0, 8.0, 8.0), (32.0, 80.0, -24.0)
@@ -144,6 +146,18 @@ def test_small_objects_get_neither(exact: Path, blocks: Path, tmp_path: Path) ->
     api.segment(exact, out=tmp_path / "x.zarr", set=words, block=(24, 40, 75), skeletons=True)
     assert {p.name for p in (tmp_path / "x.zarr/swc").iterdir()} == {"1.swc", "2.swc", "3.swc", "zarr.json"}
     assert not (tmp_path / "x.zarr/meshes").exists()
+
+
+def test_what_the_killed_had_begun_to_write_does_not_stay(
+    exact: Path, blocks: Path, tmp_path: Path, monkeypatch
+) -> None:
+    def leaving_remains(path: Path, content: bytes, *, sync: bool = True) -> None:
+        write_whole(path, content, sync=sync)
+        path.with_name(f".{path.name}.4321.partial").write_bytes(content[:5])
+
+    monkeypatch.setattr(objects, "write_whole", leaving_remains)
+    api.segment(exact, out=tmp_path / "x.zarr", set=SETTINGS, block=(24, 40, 50), **BOTH)
+    assert made(tmp_path / "x.zarr") == made(blocks)
 
 
 @pytest.mark.parametrize(("block", "workers"), [((11, 40, 64), 1), ((24, 40, 80), 2)])
