@@ -208,8 +208,8 @@ def _stacks_table(rows: dict[str, Any]) -> list[str]:
     return [
         *lines,
         "",
-        "rivulet2 traced the fly neuron by itself, which is no truth. The dendrite's tree, made with NeuronStudio, is one",
-        "path along its axis: all of it is found, but ours follows all else that is stained as well.",
+        "rivulet2 traced the fly neuron by itself, which is no truth. The dendrite's tree, made with NeuronStudio, is",
+        "one path along its axis: all of it is found, but ours follows all else that is stained as well.",
         "Of `neurites.tif`, whose pixels number the colours of a palette, the colours' brightness is traced.",
     ]
 
