@@ -5,7 +5,8 @@ displaced between programs (unit, order of axes, mirrored axes, shift) is undone
 is right. A voxel counts by its rank among the voxels of the image, which no hot pixel or haze can sway: a placing's
 score is the mean of 2 rank - 1 over the nodes, 0 outside the image, minus what few nodes could reach by chance. What is
 simpler wins unless something else is clearly better, and nothing else is believed unless the nodes also stand out from
-the voxels around them: a tree crowded into a dark corner would not.
+the voxels around them: a tree crowded into a dark corner would not. Shifts are told first, all lengths at once, by
+what is thin and stands out (`neuropil.treedoctor.shifts`).
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class Fit:
             return "check that tree and image are of one neuron, and the voxel size"
         if self.best == self.as_is and self.stated:
             return "none needed"
-        return f"{self.best}: written by --out fixed.swc"
+        return f"{self.best}: --out FILE.swc writes the tree so"
 
 
 def best_placing(case: TreeOnImage, unit: str | None) -> Fit:
