@@ -12,7 +12,7 @@ import numpy as np
 from neuropil.affinities import Affinities
 from neuropil.errors import InputError, RunError, VolumeError
 from neuropil.report import Arm, LabelEfficiency, ReportData, Strip, Timing
-from neuropil.training.card import train_command
+from neuropil.training.card import use_command
 from neuropil.training.checkpoint import DRAWN, Run
 from neuropil.volume import Volume
 from neuropil.zoo.package import shared_card
@@ -149,17 +149,13 @@ def _card(run: Run, shared: dict[str, Any] | None) -> dict[str, str]:
         "Speed of training": f"{steps / seconds:.3g} steps/s, batch {run.config.train.batch}" if seconds else "",
         "Versions": ", ".join(f"{k} {v}" for k, v in card["versions"].items()),
         "Licence": "that of the training data permitting, the trainer's to choose",
-        "Use": _use(run, run.path.name),
+        "Use": use_command(run),
         "Warning": "; ".join(card.get("warnings", [])),
     }
     if shared is not None:
         said |= {"Licence": shared["licence"] or said["Licence"], "Licence of the data": shared["data"]["licence"]}
-        said |= {"Cite": shared["cite"] or "", "Use": _use(run, f"zoo:{shared['name']}")}
+        said |= {"Cite": shared["cite"] or "", "Use": use_command(run, f"zoo:{shared['name']}")}
     return {name: text for name, text in said.items() if text}
-
-
-def _use(run: Run, name: str) -> str:
-    return train_command(run, name) if run.card.get("kind") == "encoder" else f"neuropil segment {name}"
 
 
 def _place(held: Mapping[str, Any]) -> str:

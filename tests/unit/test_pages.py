@@ -42,4 +42,4 @@ def test_a_shared_model_s_page_has_the_terms_and_steps_of_its_card() -> None:
     assert page.summary["Steps"] == "14000"
     assert page.card["Licence"] == "for research, as its data"
     assert "Lucchi" in page.card["Licence of the data"]
-    assert page.card["Use"] == "neuropil segment zoo:em-mitochondria-epfl"
+    assert page.card["Use"] == "neuropil segment zoo:em-mitochondria-epfl VOLUME --out seg.zarr"

@@ -50,6 +50,13 @@ def _inflated_card(run: Run) -> str:
     return "\n".join(lines)
 
 
+def use_command(run: Run, name: str | None = None) -> str:
+    """The command that a run is made for, under a name; that of its folder if left out."""
+    if run.card.get("kind") == "encoder":
+        return train_command(run, name)
+    return f"neuropil segment {quote(name or run.path.name)} VOLUME --out seg.zarr"
+
+
 def train_command(run: Run, init: str | None = None) -> str:
     """The command that trains on from an encoder, with the settings that its weights hang on.
 
@@ -136,7 +143,7 @@ def _network_card(run: Run) -> str:
         "## Use",
         "",
         "```",
-        f"neuropil segment {run.path.name} VOLUME --out seg.zarr",
+        use_command(run),
         "```",
         "",
     ]

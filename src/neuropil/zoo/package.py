@@ -29,7 +29,7 @@ from torch import Tensor
 
 from neuropil.errors import RunError, listed
 from neuropil.io.base import file_errors, replace_when_whole, require_new
-from neuropil.training.card import train_command
+from neuropil.training.card import use_command
 from neuropil.training.checkpoint import CARD, CONFIG, WEIGHTS, Run, read_tensors, write_tensors
 from neuropil.zoo.card import FORMAT, page
 from neuropil.zoo.clean import cleaned, named_only
@@ -135,11 +135,8 @@ def _stored(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _use(facts: dict[str, Any], run: Run) -> list[str]:
-    name = f"zoo:{facts['name']}"
     at = "export NEUROPIL_ZOO=FOLDER   # where this model lies; not for those that come with neuropil"
-    if facts["kind"] == "encoder":
-        return [at, train_command(run, name)]
-    return [at, f"neuropil segment {name} VOLUME --out seg.zarr"]
+    return [at, use_command(run, f"zoo:{facts['name']}")]
 
 
 def write_card(folder: Path, facts: dict[str, Any], use: list[str]) -> None:
