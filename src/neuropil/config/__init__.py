@@ -4,7 +4,7 @@ from neuropil.config.data import AugmentConfig, DataConfig
 from neuropil.config.decode import FragmentsConfig, PredictConfig, Score, SegmentConfig
 from neuropil.config.inflate import InflateConfig, InflatedConfig
 from neuropil.config.jobs import JobsConfig
-from neuropil.config.load import Config, load_config, override, parse_config, recipes
+from neuropil.config.load import Config, load_config, override, parse_config, recipes, stored_config
 from neuropil.config.model import ModelConfig, ViTConfig
 from neuropil.config.organelles import InstancesConfig, OrganelleConfig
 from neuropil.config.pretrain import PretrainConfig
@@ -33,4 +33,5 @@ __all__ = [
     "override",
     "parse_config",
     "recipes",
+    "stored_config",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -25,6 +26,9 @@ from neuropil.config.trace import TraceConfig
 from neuropil.config.train import TrainConfig
 from neuropil.config.tree_task import TreeTaskConfig
 from neuropil.errors import ConfigError
+
+#: Keys that earlier versions had: a stored run may hold them, whoever sets one is told that it is unknown.
+_RETIRED = ("pretrain.agents.kl_rate",)
 
 
 class Config(Settings):
@@ -87,6 +91,19 @@ def parse_config(values: Mapping[str, Any]) -> Config:
         return Config.model_validate(values)
     except ValidationError as error:
         raise _explained(error) from None
+
+
+def stored_config(values: Mapping[str, Any]) -> Config:
+    """Build a `Config` from what this or an earlier version stored beside a run; see `load_config` for the errors."""
+    kept = copy.deepcopy(dict(values))
+    for key in _RETIRED:
+        *parents, last = key.split(".")
+        group: Any = kept
+        for parent in parents:
+            group = group.get(parent) if isinstance(group, dict) else None
+        if isinstance(group, dict):
+            group.pop(last, None)
+    return parse_config(kept)
 
 
 def recipe_values(recipe: str | Path) -> dict[str, Any]:

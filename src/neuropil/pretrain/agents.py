@@ -202,3 +202,13 @@ def epsilon_at(share: float, config: AgentsConfig) -> float:
     """Chance that a crop is masked at random when this share (0..1) of the run is done."""
     done = min(1.0, share / config.epsilon_fall)
     return config.epsilon_start + done * (config.epsilon_end - config.epsilon_start)
+
+
+def between_updates(steps: int, batch: int, config: AgentsConfig) -> int:
+    """Crops that the agents learn from at a time, in a run of this many steps of so many crops.
+
+    Short runs have smaller buffers, so that agents are updated about `config.updates` times: each hidden patch of a
+    crop has its own reward, so a few crops hold thousands of them, but it takes dozens of updates to leave chance.
+    """
+    practised = math.ceil(steps / config.rollout_every) * batch
+    return min(config.buffer, max(2, practised // config.updates))

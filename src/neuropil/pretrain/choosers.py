@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from neuropil.config import Config
 from neuropil.errors import InputError
 from neuropil.geometry import Float3, Int3
-from neuropil.pretrain.agents import Agents, AgentState, Draw, epsilon_at, sample
+from neuropil.pretrain.agents import Agents, AgentState, Draw, between_updates, epsilon_at, sample
 from neuropil.pretrain.health import MaskFrequency, Watchdog, edge_correlation, policy_health
 from neuropil.pretrain.masking import Mask, MaskContext, budget, random, split
 from neuropil.pretrain.policy_update import PolicyUpdate, Rollout
@@ -97,8 +97,8 @@ class Teacher(Protocol):
     def places(self, view: View) -> Tensor:
         """(N, E) codes of the patches' places."""
 
-    def losses(self, view: View, mask: Mask) -> Tensor:
-        """(B, M) of the hidden patches, as the slow copy answers; no gradient."""
+    def losses(self, view: View, mask: Mask) -> tuple[Tensor, Tensor]:
+        """(B, M) of the hidden patches, as the slow copy answers, and a slower one; no gradient."""
 
 
 class Chooser(nn.Module):
@@ -106,11 +106,12 @@ class Chooser(nn.Module):
 
     Attributes
     ----------
-    needs_teacher
-        Whether a slow copy of the network must be kept for it.
+    needs_teacher, needs_progress
+        Whether a slow copy of the network must be kept for it, and a slower one beside it.
     """
 
     needs_teacher = False
+    needs_progress = False
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -238,12 +239,15 @@ class RankedChooser(Chooser):
 class AgentChooser(Chooser):
     """Agents decide, one for each patch; see `neuropil.pretrain.agents`.
 
-    Learning progress costs a second look by the teacher, so the agents practise every few steps only. When the watchdog
-    trips, masks are random from then on, and the run says so. In the control with shuffled agents the steps between are
-    masked as unevenly as the agents would, but elsewhere.
+    What a hidden patch is worth is asked of two slow copies, not of the network: that bounces from step to step, and
+    by how much depends on the tissue, so a slow copy's loss less the network's tells of the last steps and not of
+    learning. These two looks cost time, so the agents practise every few steps only. When the watchdog trips, masks are
+    random from then on, and the run says so. In the control with shuffled agents the steps between are masked as
+    unevenly as the agents would, but elsewhere.
     """
 
     needs_teacher = True
+    needs_progress = True
 
     def __init__(self, config: Config, features: int, places: int) -> None:
         super().__init__(config)
@@ -256,6 +260,7 @@ class AgentChooser(Chooser):
         self._frequency: MaskFrequency | None = None
         self._shuffled = config.pretrain.shuffle_agents
         self._total = config.train.steps
+        self._enough = self._config.buffer
         self._seen: tuple[AgentState, Draw] | None = None
 
     def choose(self, view: View, teacher: Teacher | None) -> Mask:
@@ -309,9 +314,6 @@ class AgentChooser(Chooser):
     def learn(self, view: View, mask: Mask, losses_BM: Tensor, teacher: Teacher | None) -> None:
         """Put what was drawn, and what it brought, in the buffer."""
         super().learn(view, mask, losses_BM, teacher)
-        variance_BM = view.variance_BN.gather(1, mask.masked_BM)
-        residual_BM = self._noise.residual(losses_BM, variance_BM, self.ratio)
-        self._noise.observe(losses_BM, variance_BM, self.ratio)
         if self._frequency is None or len(self._frequency.state_dict()["hidden"]) != view.edges_BN.shape[1]:
             self._frequency = MaskFrequency(view.edges_BN.shape[1], self._config.noise_decay)
         self._frequency.observe(mask.masked_BM)
@@ -320,8 +322,12 @@ class AgentChooser(Chooser):
             return
         assert teacher is not None
         state, draw = self._seen
-        progress_BM = teacher.losses(view, mask) - losses_BM
-        self._update.add(Rollout(state, draw, draw.in_order(residual_BM), draw.in_order(progress_BM)))
+        now_BM, before_BM = teacher.losses(view, mask)
+        variance_BM = view.variance_BN.gather(1, mask.masked_BM)
+        residual_BM = self._noise.residual(now_BM, variance_BM, self.ratio)
+        self._noise.observe(now_BM, variance_BM, self.ratio)
+        self._update.add(Rollout(state, draw, draw.in_order(residual_BM), draw.in_order(before_BM - now_BM)))
+        self._enough = between_updates(self._total, len(losses_BM), self._config)
 
     def after_update(self, step: int, total: int) -> dict[str, float]:
         """Update the agents when the buffer is full; give them up if that fails."""
@@ -330,7 +336,7 @@ class AgentChooser(Chooser):
         if _in_any_process(self._watchdog.tripped, self.agents) and not self._watchdog.tripped:
             self._watchdog.trip("another process no longer listens to the agents", step)
             self._give_up()
-        if self._update.ready and not self._watchdog.tripped:
+        if self._update.held >= self._enough and not self._watchdog.tripped:
             generator = torch.Generator().manual_seed(step)
             with learning(self.agents):
                 self._update_agents(generator, step)

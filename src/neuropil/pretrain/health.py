@@ -15,8 +15,24 @@ from neuropil.pretrain.agents import entropy_share, kl_to_uniform
 
 @torch.no_grad()
 def policy_health(logits_BN: Tensor) -> dict[str, float]:
-    """Mean entropy share and mean KL to an even choice; NaN where logits are not finite."""
-    return {"entropy_share": float(entropy_share(logits_BN).mean()), "kl": float(kl_to_uniform(logits_BN).mean())}
+    """Mean entropy share, mean KL to an even choice, and `place_share`; NaN where logits are not finite."""
+    numbers = {"entropy_share": float(entropy_share(logits_BN).mean()), "kl": float(kl_to_uniform(logits_BN).mean())}
+    return numbers | ({"place_share": place_share(logits_BN)} if len(logits_BN) > 1 else {})
+
+
+@torch.no_grad()
+def place_share(logits_BN: Tensor) -> float:
+    """Share of the variance of preferences within a crop that its places explain, whatever is in them; 0 to 1.
+
+    Without the part that crops, of which a batch has few, share by chance. 0 where there is no preference. At 1 agents
+    know where they are but not what they see.
+    """
+    wish_BN = logits_BN.double() - logits_BN.double().mean(1, keepdim=True)
+    crops, places = wish_BN.shape
+    within = float((wish_BN - wish_BN.mean(0)).square().sum()) / ((crops - 1) * max(places - 1, 1))
+    between = float(wish_BN.mean(0).square().sum()) / max(places - 1, 1) - within / crops
+    whole = max(between, 0.0) + within
+    return max(between, 0.0) / whole if whole > 0 else 0.0
 
 
 @torch.no_grad()

@@ -58,8 +58,9 @@ class SlowCopy:
         Decay, blocks to see through, and targets.
     """
 
-    def __init__(self, network: MaskedNetwork, config: Config) -> None:
+    def __init__(self, network: MaskedNetwork, config: Config, *, progress: bool) -> None:
         self.network = copy.deepcopy(network).requires_grad_(requires_grad=False)
+        self.slower = copy.deepcopy(self.network) if progress else None
         self._pretrain = config.pretrain
 
     @torch.no_grad()
@@ -68,9 +69,11 @@ class SlowCopy:
         agents = self._pretrain.agents
         if step % agents.rollout_every:
             return
-        ours: list[Tensor] = list(self.network.parameters())
-        theirs: list[Tensor] = list(network.parameters())
-        torch._foreach_lerp_(ours, theirs, 1 - agents.teacher_decay**agents.rollout_every)
+        for copied, decay in ((self.network, agents.teacher_decay), (self.slower, agents.slower_decay)):
+            if copied is not None:
+                ours: list[Tensor] = list(copied.parameters())
+                theirs: list[Tensor] = list(network.parameters())
+                torch._foreach_lerp_(ours, theirs, 1 - decay**agents.rollout_every)
 
     @torch.no_grad()
     def features(self, view: View) -> Tensor:
@@ -83,11 +86,26 @@ class SlowCopy:
         return self.network.places(view.grid, view.voxel_size)
 
     @torch.no_grad()
-    def losses(self, view: View, mask: Mask) -> Tensor:
-        """(B, M) error on standardised voxels, the measure of `Reconstruction.difficulty_BM`."""
-        answers = self.network.predict(view.image_BCZYX, mask, view.voxel_size)
-        target = targets_of(view.image_BCZYX, view.patch, self._pretrain.target, names=("voxels",))
-        return masked_loss(answers["voxels"], target["voxels"], mask.masked_BM)
+    def losses(self, view: View, mask: Mask) -> tuple[Tensor, Tensor]:
+        """(B, M) errors on standardised voxels, as `Reconstruction.difficulty_BM`: its own, then the slower one's."""
+        assert self.slower is not None
+        target = targets_of(view.image_BCZYX, view.patch, self._pretrain.target, names=("voxels",))["voxels"]
+        now, before = (
+            masked_loss(copied.predict(view.image_BCZYX, mask, view.voxel_size)["voxels"], target, mask.masked_BM)
+            for copied in (self.network, self.slower)
+        )
+        return now, before
+
+    def state(self) -> dict[str, Any]:
+        """Weights by name."""
+        slower = {} if self.slower is None else {"slower": dict(self.slower.state_dict())}
+        return {"network": dict(self.network.state_dict()), **slower}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state` gave."""
+        self.network.load_state_dict(state["network"])
+        if self.slower is not None:
+            self.slower.load_state_dict(state["slower"])
 
 
 class MaskedModelling(nn.Module):
@@ -109,7 +127,7 @@ class MaskedModelling(nn.Module):
         self.chooser = chooser
         self._config, self._target = config, config.pretrain.target
         self._balance = Balance(self._target.balance_decay)
-        self._teacher = SlowCopy(network, config) if chooser.needs_teacher else None
+        self._teacher = SlowCopy(network, config, progress=chooser.needs_progress) if chooser.needs_teacher else None
         self._step = 0
         self._numbers: dict[str, float] = {}
 
@@ -188,11 +206,13 @@ class MaskedModelling(nn.Module):
         moved: MaskedModelling = super().to(*arguments, **words)
         if self._teacher is not None:
             self._teacher.network.to(*arguments, **words)
+            if self._teacher.slower is not None:
+                self._teacher.slower.to(*arguments, **words)
         return moved
 
     def extra_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Step, balance, the chooser's state and the teacher."""
-        teacher = {} if self._teacher is None else dict(self._teacher.network.state_dict())
+        teacher = {} if self._teacher is None else self._teacher.state()
         state = {
             "step": self._step,
             "balance": self._balance.state_dict(),
@@ -208,7 +228,7 @@ class MaskedModelling(nn.Module):
         self._balance.load_state_dict(state["balance"])
         self.chooser.load_state(state["chooser"])
         if self._teacher is not None:
-            self._teacher.network.load_state_dict(state["teacher"])
+            self._teacher.load_state(state["teacher"])
 
 
 def view_of(batch: Mapping[str, Tensor], patch: Int3, target: TargetConfig, seed: tuple[int, int]) -> View:

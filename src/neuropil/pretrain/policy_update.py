@@ -7,6 +7,7 @@ over the few crops of one step they would be little more than a sign.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +17,17 @@ from torch import Tensor
 
 from neuropil.config.pretrain import AgentsConfig
 from neuropil.errors import InputError
+from neuropil.geometry import Int3
 from neuropil.pretrain.agents import Agents, AgentState, Draw, entropy_share, expected_value, kl_to_uniform, log_prob
 from neuropil.pretrain.masking import finite
 from neuropil.pretrain.reward import rewards
 from neuropil.pretrain.state import load_optimiser_state, optimiser_state
 
-#: The price of KL stops rising here; beyond, the gradient clip hides everything else.
-_HIGHEST_PRICE = 100.0
+#: Halvings of the interval in which the scale of preferences is looked for.
+_HALVINGS = 20
+
+#: An epoch has at least so many steps if the buffer holds as many batches.
+_STEPS_OF_AN_EPOCH = 4
 
 
 @dataclass(frozen=True)
@@ -66,12 +71,11 @@ class PolicyUpdate:
         self._agents, self._config = agents, config
         self._optimiser = torch.optim.Adam(agents.parameters(), lr=config.lr)
         self._rollouts: list[Rollout] = []
-        self._price = 0.0
 
     @property
-    def ready(self) -> bool:
-        """Whether the buffer holds enough crops."""
-        return sum(len(r.draw.order_BK) for r in self._rollouts) >= self._config.buffer
+    def held(self) -> int:
+        """Crops in the buffer."""
+        return sum(len(r.draw.order_BK) for r in self._rollouts)
 
     def add(self, rollout: Rollout) -> None:
         """Put a batch of crops in the buffer."""
@@ -83,10 +87,11 @@ class PolicyUpdate:
         Returns
         -------
         dict
-            Of the last epoch: `ratio_mean`, `ratio_std`, `clip_fraction`, `entropy_share`, `kl`, `policy_loss`,
-            `value_loss`, `grad_norm`. Also `ratio_start`, the greatest distance of a ratio from 1 before the first
-            step (0, unless what the agents see changed since the drawing), `kl_price`, and `reward_std`,
-            `residual_std`, `progress_std`.
+            Of the last epoch: `ratio_mean`, `ratio_std`, `clip_fraction`, `entropy_share`, `policy_loss`, `value_loss`,
+            `grad_norm`. Of the buffer, afterwards: `kl`. Also `ratio_start`, the greatest distance of a ratio from 1
+            before the first step (0, unless what the agents see changed since the drawing), `kl_scale`, what
+            preferences were multiplied by so that KL is within its bound, `reward_std`, `residual_std`, and
+            `progress_std`.
 
         Raises
         ------
@@ -116,7 +121,8 @@ class PolicyUpdate:
                 if epoch == 0 and len(rows) == 1:
                     start = rows[0]["ratio_far"]
         out = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0] if name != "ratio_far"}
-        out |= {"ratio_start": start, "kl_price": self._price}
+        scale, kl = self._bounded()
+        out |= {"ratio_start": start, "kl": kl, "kl_scale": scale}
         for name, parts in (
             ("reward_std", [lesson.reward_BK for lesson in lessons]),
             ("residual_std", [r.residual_BK for r in self._rollouts]),
@@ -132,6 +138,8 @@ class PolicyUpdate:
         shapes = [r.draw.order_BK.shape for r in self._rollouts]
         parts = torch.split(reward, [s.numel() for s in shapes])
         earned = [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+        if not self._config.by_place:
+            earned = _beyond_place(earned, self._rollouts)
         gained, weights = [], []
         for rollout, reward_BK in zip(self._rollouts, earned, strict=True):
             logits_BN, values_BN = self._agents(rollout.state)
@@ -145,14 +153,38 @@ class PolicyUpdate:
 
     def _minibatches(self, lessons: Sequence[_Lesson], generator: torch.Generator) -> Iterator[list[_Lesson]]:
         """The lessons in random order, so many at a time that they hold a minibatch of crops."""
+        # a small buffer, too, is worth several steps: one step for each epoch hardly moves the agents
+        enough = min(self._config.minibatch, self.held // _STEPS_OF_AN_EPOCH)
         batch: list[_Lesson] = []
         for i in torch.randperm(len(lessons), generator=generator, device=generator.device).tolist():
             batch.append(lessons[i])
-            if sum(len(lesson.reward_BK) for lesson in batch) >= self._config.minibatch:
+            if sum(len(lesson.reward_BK) for lesson in batch) >= enough:
                 yield batch
                 batch = []
         if batch:
             yield batch
+
+    @torch.no_grad()
+    def _bounded(self) -> tuple[float, float]:
+        """Scale preferences down until their mean KL over the buffer is within its bound; the scale, and KL then.
+
+        It is exact at once. A price of KL that rises while there is too much of it and falls while there is not swings
+        instead: in fifty updates KL went to twice its bound, and the price was highest when it was back.
+        """
+        logits = [self._agents(r.state)[0] for r in self._rollouts]
+
+        def kl(scale: float) -> float:
+            return float(torch.cat([kl_to_uniform(scale * logits_BN) for logits_BN in logits]).mean())
+
+        # what is not finite is found by the next draw, not here
+        if not (found := kl(1.0)) > self._config.kl:
+            return 1.0, found
+        low, high = 0.0, 1.0
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            low, high = (low, middle) if kl(middle) > self._config.kl else (middle, high)
+        self._agents.actor.weight.mul_(low)
+        return low, kl(low)
 
     def _step(self, batch: Sequence[_Lesson]) -> dict[str, float]:
         config = self._config
@@ -164,19 +196,14 @@ class PolicyUpdate:
         ]
         value = _flat(errors).square().mean()
         share = torch.cat([entropy_share(logits) for logits, _ in outputs])
-        kl = torch.cat([kl_to_uniform(logits) for logits, _ in outputs]).mean()
         below = (config.entropy_floor - share).clamp(min=0).mean()
-        loss = policy + config.value_weight * value + self._price * (kl - config.kl)
-        loss = loss - config.entropy * share.mean() + config.entropy_penalty * below
+        loss = policy + config.value_weight * value - config.entropy * share.mean() + config.entropy_penalty * below
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self._agents.parameters(), config.grad_clip)
         if not bool(torch.isfinite(norm)):
             raise InputError("agents' gradients that are NaN or infinite", "finite numbers", "lower pretrain.agents.lr")
         self._optimiser.step()
-        spent = float(kl.detach())
-        # dual ascent: the price of KL rises while there is too much of it and falls to nothing while there is not
-        self._price = min(max(self._price + config.kl_rate * (spent - config.kl), 0.0), _HIGHEST_PRICE)
         away = ratio - 1
         return {
             "ratio_mean": float(ratio.mean()) if len(ratio) else 1.0,
@@ -184,16 +211,14 @@ class PolicyUpdate:
             "ratio_far": float(away.abs().max()) if len(ratio) else 0.0,
             "clip_fraction": float((away.abs() > config.clip).float().mean()) if len(ratio) else 0.0,
             "entropy_share": float(share.detach().mean()),
-            "kl": spent,
             "policy_loss": float(policy.detach()),
             "value_loss": float(value.detach()),
             "grad_norm": float(norm),
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain numbers: the buffer, the price of KL, and what the optimiser remembers."""
+        """Tensors and plain numbers: the buffer, and what the optimiser remembers."""
         out: dict[str, Any] = {
-            "price": self._price,
             "grids": [list(r.state.grid) for r in self._rollouts],
             "moments": optimiser_state(self._optimiser),
         }
@@ -204,7 +229,6 @@ class PolicyUpdate:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back what `state_dict` gave."""
         device = next(self._agents.parameters()).device
-        self._price = float(state["price"])
         self._rollouts = [
             _rollout({n: state[f"rollouts.{i}.{n}"].to(device) for n in _NAMES}, grid)
             for i, grid in enumerate(state["grids"])
@@ -243,6 +267,24 @@ def _rollout(x: Mapping[str, Tensor], grid: Sequence[int]) -> Rollout:
     z, y, x_ = grid
     state = AgentState(x["features"], x["statistics"], x["places"], (z, y, x_))
     return Rollout(state, Draw(x["order"], x["picks"], x["explored"]), x["residual"], x["progress"])
+
+
+def _beyond_place(earned: Sequence[Tensor], rollouts: Sequence[Rollout]) -> list[Tensor]:
+    """Rewards less the mean of those earned at the same place of the same grid, in the order of drawing.
+
+    Where a crop begins is chance, so what a patch earns for lying at its border (it has fewer neighbours, and stays
+    hard) says nothing about tissue. It is taken from the reward and not from the advantage: what is expected depends on
+    how early a pick was made, and so would the mean at a place that is picked early.
+    """
+    sums: dict[Int3, tuple[Tensor, Tensor]] = {}
+    for reward_BK, rollout in zip(earned, rollouts, strict=True):
+        nothing_N = reward_BK.new_zeros(math.prod(rollout.state.grid))
+        total_N, count_N = sums.setdefault(rollout.state.grid, (nothing_N, nothing_N.clone()))
+        places = rollout.draw.order_BK.flatten()
+        total_N.index_add_(0, places, reward_BK.flatten())
+        count_N.index_add_(0, places, torch.ones_like(reward_BK.flatten()))
+    means = {grid: total_N / count_N.clamp(min=1) for grid, (total_N, count_N) in sums.items()}
+    return [r_BK - means[r.state.grid][r.draw.order_BK] for r_BK, r in zip(earned, rollouts, strict=True)]
 
 
 def _flat(parts: Sequence[Tensor]) -> Tensor:

@@ -77,10 +77,12 @@ LOGGED = (
     Curves(
         "Agents",
         "share · nats",
-        "Evenness of the agents' choice (1 is random), and its distance from an even one.",
+        "Evenness of the agents' choice (1 is random), its distance from an even one, and how much of their preference "
+        "goes by places alone: near 1 they do not look at the tissue.",
         (
             ("metrics", "agents_entropy_share", "entropy, share of the greatest"),
             ("metrics", "agents_kl", "KL to an even choice"),
+            ("metrics", "agents_place_share", "share of preference explained by place"),
         ),
     ),
     Curves(

@@ -30,7 +30,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from neuropil.affinities import Offsets, as_offsets
-from neuropil.config import Config, parse_config
+from neuropil.config import Config, stored_config
 from neuropil.errors import ConfigError, RunError, listed
 from neuropil.geometry import Float3, Int3
 from neuropil.models import build_model, network_stride
@@ -129,7 +129,7 @@ class Run:
                 "use the neuropil version that wrote it, or train again",
             )
         try:
-            config = parse_config(values)
+            config = stored_config(values)
         except ConfigError as error:
             made_by = card.get("versions", {}).get("neuropil", "unknown")
             raise RunError(

@@ -15,6 +15,7 @@ from neuropil.pretrain.agents import (
     Agents,
     AgentState,
     Draw,
+    between_updates,
     entropy_share,
     epsilon_at,
     expected_value,
@@ -191,3 +192,11 @@ def test_no_gradient_reaches_the_teacher_and_half_precision_is_not_used() -> Non
 def test_epsilon_falls_and_stays() -> None:
     config = AgentsConfig(epsilon_start=1.0, epsilon_end=0.2, epsilon_fall=0.5)
     assert [epsilon_at(s, config) for s in (0.0, 0.25, 0.5, 1.0)] == pytest.approx([1.0, 0.6, 0.2, 0.2])
+
+
+def test_short_runs_learn_from_smaller_buffers() -> None:
+    config = AgentsConfig(buffer=64, updates=50, rollout_every=8)
+    # 125 steps to learn from, 4 crops each, 50 times
+    assert between_updates(1000, 4, config) == 10
+    assert between_updates(10_000, 4, config) == 64
+    assert between_updates(10, 4, config) == 2

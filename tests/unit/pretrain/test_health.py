@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from neuropil.config.pretrain import AgentsConfig
-from neuropil.pretrain.health import MaskFrequency, Watchdog, edge_correlation, policy_health
+from neuropil.pretrain.health import MaskFrequency, Watchdog, edge_correlation, place_share, policy_health
 
 CONFIG = AgentsConfig(entropy_floor=0.6, patience=3)
 
@@ -26,6 +26,17 @@ def test_policy_health() -> None:
     assert certain["entropy_share"] == pytest.approx(0.0, abs=1e-6)
     assert certain["kl"] == pytest.approx(math.log(10))
     assert math.isnan(policy_health(torch.full((1, 10), math.nan))["entropy_share"])
+
+
+def test_place_share() -> None:
+    g = torch.Generator().manual_seed(0)
+    places, tissue = torch.randn(1, 800, generator=g), torch.randn(4, 800, generator=g)
+    assert place_share(places.expand(4, -1) + torch.randn(4, 1, generator=g)) == pytest.approx(1.0)
+    # four crops by chance agree a little, which does not count
+    assert place_share(tissue) < 0.05
+    assert place_share(places + tissue) == pytest.approx(0.5, abs=0.05)
+    assert place_share(torch.zeros(4, 800)) == 0.0
+    assert "place_share" not in policy_health(tissue[:1])
 
 
 def test_edge_correlation_of_masks_on_off_and_across_edges() -> None:

@@ -9,7 +9,7 @@ import torch
 
 from neuropil.config import load_config
 from neuropil.pretrain.choosers import AgentChooser
-from neuropil.pretrain.mae import MaskedModelling, view_of
+from neuropil.pretrain.mae import MaskedModelling, SlowCopy, view_of
 from neuropil.pretrain.masking import split
 from neuropil.registry import PRETEXTS
 
@@ -149,7 +149,7 @@ def test_a_hidden_patch_cannot_be_seen() -> None:
 
 
 def test_a_tripped_watchdog_makes_masks_random_loudly(capsys: pytest.CaptureFixture[str]) -> None:
-    objective = _objective("decision_mim", "unetr", "random", "pretrain.agents.patience=2")
+    objective = _objective("decision_mim", "unetr", "random", "pretrain.agents.patience=2", "pretrain.agents.updates=1")
     assert isinstance(objective.chooser, AgentChooser)
     with torch.no_grad():
         objective.chooser.agents.actor.weight.fill_(500.0)
@@ -164,7 +164,7 @@ def test_a_tripped_watchdog_makes_masks_random_loudly(capsys: pytest.CaptureFixt
     assert objective.chooser._watchdog.tripped
     assert objective.warnings() == (objective.chooser._watchdog.reason,)
     tensors, values = objective.extra_state()
-    again = _objective("decision_mim", "unetr", "random", "pretrain.agents.patience=2")
+    again = _objective("decision_mim", "unetr", "random", "pretrain.agents.patience=2", "pretrain.agents.updates=1")
     assert again.warnings() == ()
     again.load_extra_state(tensors, values)
     assert again.warnings() == objective.warnings()
@@ -199,3 +199,23 @@ def test_shuffled_agents_hide_as_many_but_elsewhere() -> None:
         masks.append(objective.chooser.choose(view, objective._teacher))
     assert masks[0].masked_BM.shape == masks[1].masked_BM.shape
     assert not torch.equal(masks[0].masked_BM, masks[1].masked_BM)
+
+
+def test_a_network_that_bounces_has_not_learned() -> None:
+    """Progress is the difference of two slow copies: a step to and fro hardly moves it, but moves the network's own loss."""
+    objective = _objective("decision_mim", "unetr")
+    teacher, view = objective.teacher, view_of(_batch(), (4, 4, 4), objective._target, (0, 1))
+    assert teacher is not None
+    mask = split(torch.arange(48).expand(2, -1), 64)
+    generator = torch.Generator().manual_seed(0)
+    steps = [0.05 * torch.randn(p.shape, generator=generator) for p in objective.kept.parameters()]
+    with torch.no_grad():
+        for turn in range(40):
+            for parameter, step in zip(objective.kept.parameters(), steps, strict=True):
+                parameter += step if turn % 2 == 0 else -step
+            teacher.follow(objective.kept, 2 * turn)
+        for parameter, step in zip(objective.kept.parameters(), steps, strict=True):
+            parameter += step
+        now_BM, before_BM = teacher.losses(view, mask)
+        bounced = SlowCopy(objective.kept, objective._config, progress=True).losses(view, mask)[0] - now_BM
+    assert float((before_BM - now_BM).abs().mean()) < 0.3 * float(bounced.abs().mean())

@@ -98,7 +98,7 @@ def _simulate(seed: int, config: AgentsConfig, *, shuffled: bool = False) -> Out
     chance = torch.Generator().manual_seed(1000 + seed)
     least, stats, shares = 1.0, {}, torch.zeros(3)
     for step in range(UPDATES):
-        while not learner.ready:
+        while learner.held < config.buffer:
             kinds_BN, state, variance_BN = world.crops(config.minibatch)
             with torch.no_grad():
                 logits_BN, _ = agents(state)
@@ -137,7 +137,7 @@ def test_agents_find_what_can_be_learned_and_leave_noise_alone(seed: int) -> Non
     assert found.structure >= 2.0, found
     assert found.noise <= 1.0, found
     assert found.least_entropy > CONFIG.entropy_floor
-    assert found.last["kl"] < 2 * CONFIG.kl
+    assert found.last["kl"] <= CONFIG.kl
     assert found.last["ratio_std"] > 0
 
 

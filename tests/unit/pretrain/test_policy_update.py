@@ -43,7 +43,7 @@ def _rollout(
 
 
 def _fill(agents: Agents, learner: PolicyUpdate, g: torch.Generator, **how: Any) -> None:
-    while not learner.ready:
+    while learner.held < CONFIG.buffer:
         learner.add(_rollout(agents, g, **how))
 
 
@@ -56,7 +56,7 @@ def test_ratios_are_one_before_the_first_step_and_not_after() -> None:
         # drawn and learned from in the same batches, so equal to the last bit
         assert stats["ratio_start"] == 0.0, turn
         assert stats["ratio_std"] > 1e-3
-        assert not learner.ready
+        assert learner.held == 0
     assert all(math.isfinite(v) for v in stats.values())
     assert stats["reward_std"] > 0.8
     assert stats["progress_std"] == 0.0
@@ -70,14 +70,15 @@ def test_agents_that_changed_since_the_drawing_show() -> None:
     assert learner.update(g)["ratio_start"] > 0.01
 
 
-def test_the_favourite_is_found_and_the_price_keeps_kl_at_its_bound() -> None:
+def test_the_favourite_is_found_and_kl_stays_within_its_bound() -> None:
     agents, learner = _learner()
     g = torch.Generator().manual_seed(0)
     kl = []
     for _ in range(60):
         _fill(agents, learner, g, crops=8)
         kl.append(learner.update(g)["kl"])
-    assert 0.5 * CONFIG.kl < sum(kl[-20:]) / 20 < 1.3 * CONFIG.kl
+    assert 0.5 * CONFIG.kl < sum(kl[-20:]) / 20
+    assert max(kl) <= CONFIG.kl
     rollout = _rollout(agents, g, crops=400, count=1)
     found = float((rollout.residual_BK > 0.5).float().mean())
     assert found > 2 / N
@@ -100,7 +101,7 @@ def test_without_a_bound_on_kl_the_floor_keeps_entropy() -> None:
 def test_the_actor_learns_nothing_from_crops_that_it_did_not_draw() -> None:
     agents, learner = _learner()
     g = torch.Generator().manual_seed(0)
-    for _ in range(5):
+    for _ in range(8):
         _fill(agents, learner, g, epsilon=1.0)
         stats = learner.update(g)
     assert float(agents.actor.weight.detach().abs().max()) == 0.0
@@ -117,7 +118,7 @@ def test_only_the_agents_are_changed() -> None:
     agents, learner = _learner()
     g = torch.Generator().manual_seed(0)
     outside = torch.nn.Linear(4, 4)
-    while not learner.ready:
+    while learner.held < CONFIG.buffer:
         rollout = _rollout(agents, g)
         through = outside(rollout.state.features_BND)
         state = AgentState(through, rollout.state.statistics_BNS, rollout.state.places_NE, GRID)
@@ -133,7 +134,7 @@ def test_a_buffer_may_hold_masks_of_several_sizes() -> None:
     g = torch.Generator().manual_seed(0)
     for count in (2, 4, 9, 16) * 2:
         learner.add(_rollout(agents, g, count=count))
-    assert learner.ready
+    assert learner.held == CONFIG.buffer
     assert learner.update(g)["ratio_start"] == 0.0
 
 
@@ -203,14 +204,14 @@ def test_an_update_that_diverges_leaves_the_agents_as_they_were(broken: str) -> 
     with pytest.raises(InputError, match="agents' gradients"):
         learner.update(g)
     assert all(torch.equal(p, before[name]) for name, p in agents.named_parameters())
-    assert not learner.ready
+    assert learner.held == 0
 
 
 def test_rewards_without_differences_teach_no_preference() -> None:
     agents, learner = _learner()
     g = torch.Generator().manual_seed(0)
     for _ in range(4):
-        while not learner.ready:
+        while learner.held < CONFIG.buffer:
             r = _rollout(agents, g)
             same = torch.ones_like(r.residual_BK)
             learner.add(Rollout(r.state, r.draw, same, same))
@@ -218,3 +219,33 @@ def test_rewards_without_differences_teach_no_preference() -> None:
     assert stats["reward_std"] == 0.0
     with torch.no_grad():
         assert float(kl_to_uniform(agents(_rollout(agents, g).state)[0]).max()) < 1e-6
+
+
+@pytest.mark.parametrize("by_place", [False, True])
+def test_what_is_hard_for_its_place_alone_is_no_reason_to_hide_it(by_place: bool) -> None:
+    """Three places are always hardest: agents turn to them only if they may earn from places."""
+    agents, learner = _learner(CONFIG.model_copy(update={"by_place": by_place}))
+    g = torch.Generator().manual_seed(0)
+    for _ in range(30):
+        while learner.held < CONFIG.buffer:
+            r = _rollout(agents, g, crops=8, favourite=False)
+            state = AgentState(r.state.features_BND, r.state.statistics_BNS, torch.eye(N)[:, :3], GRID)
+            with torch.no_grad():
+                draw = sample(agents(state)[0], 4, g, epsilon=0.0)
+            hard = (draw.order_BK < 3).float() + 0.3 * torch.rand(8, 4, generator=g)
+            learner.add(Rollout(state, draw, hard, torch.zeros_like(hard)))
+        learner.update(g)
+    with torch.no_grad():
+        chances = agents(state)[0].softmax(1)[:, :3].sum(1)
+    assert (float(chances.mean()) > 2 * 3 / N) == by_place
+
+
+def test_the_favourite_is_found_from_small_buffers_too() -> None:
+    agents, learner = _learner()
+    g = torch.Generator().manual_seed(0)
+    for _ in range(60):
+        while learner.held < 8:
+            learner.add(_rollout(agents, g, crops=2, count=8))
+        learner.update(g)
+    found = _rollout(agents, g, crops=400, count=1).residual_BK > 0.5
+    assert float(found.float().mean()) > 1.5 / N

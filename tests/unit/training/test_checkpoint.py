@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from neuropil.config import load_config
-from neuropil.errors import RunError
+from neuropil.errors import ConfigError, RunError
 from neuropil.models import build_model
 from neuropil.training.checkpoint import CARD, Run, load_exactly, read_tensors, write_atomic, write_tensors
 
@@ -70,6 +71,16 @@ def test_a_run_of_another_version_says_so(tmp_path: Path) -> None:
     (run.path / CARD).write_text(json.dumps(card | {"format": 99, "versions": {"neuropil": "9.9"}}))
     with pytest.raises(RunError, match=r"run format 99 \(written by neuropil 9.9\)"):
         Run.open(run.path)
+
+
+def test_settings_of_an_earlier_version_are_read_and_left_out(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "r", load_config("em_neurons"), {"voxel_size": [8, 8, 8], "offsets": [[-1, 0, 0]]})
+    values = yaml.safe_load((run.path / "config.yaml").read_text())
+    values["pretrain"]["agents"]["kl_rate"] = 0.5
+    (run.path / "config.yaml").write_text(yaml.safe_dump(values))
+    assert Run.open(run.path).config == run.config
+    with pytest.raises(ConfigError, match="kl_rate"):
+        load_config("em_neurons", ["pretrain.agents.kl_rate=0.5"])
 
 
 def test_run_directories_are_not_overwritten_and_must_exist(tmp_path: Path) -> None:
