@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from merges import judged, right_or_wrong
 from neuropil.config import Config
 from neuropil.data.normalise import Normaliser, fit_normaliser
 from neuropil.data.sampling import split_region
@@ -46,6 +47,8 @@ from neuropil.volume import Volume, open_volume, require_kind
 
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "calibration.json"
 BEST = "best there (no rule)"
+#: What a training does (`neuropil.tasks.neurons.from_few`).
+DONE = "what is done"
 
 
 def pair_of(image: str, labels: str) -> tuple[Volume, Volume]:
@@ -94,10 +97,11 @@ def chosen(network: Network, design: Design, cell: Cell) -> dict[str, tuple[floa
         rest.append(network.predicted(image, labels, learned, normaliser))
     by_voi = {where: neurons.calibrate(parts, voxel_size, config) for where, parts in _wheres(slabs, rest).items()}
     found = {f"VOI, {where}": (row["threshold"], tuple(row["bias"])) for where, row in by_voi.items()}
-    always = config.model_copy(update={"segment": config.segment.model_copy(update={"enough": sys.maxsize})})
+    bias = tuple(by_voi["slab"]["bias"])
     for where, parts in _wheres(slabs, rest).items():
-        row = neurons.from_few(by_voi["slab"], labelled_as(slabs, parts), voxel_size, always)
-        found[f"merges, {where}"] = (row["threshold"], tuple(row["bias"]))
+        found[f"merges, {where}"] = (by_merges(parts, bias, network), bias)
+    row = neurons.from_few(by_voi["slab"], Labelled(slabs, lambda: [*slabs, *rest]), voxel_size, config)
+    found[DONE] = (row["threshold"], tuple(row["bias"]))
     init = design.arms[cell.arm].init
     kept = {} if init is None else opened_run(init).calibration
     if kept.get("threshold") in neurons.THRESHOLDS:
@@ -105,9 +109,14 @@ def chosen(network: Network, design: Design, cell: Cell) -> dict[str, tuple[floa
     return found
 
 
-def labelled_as(slabs: Sequence[Predicted], parts: Sequence[Predicted]) -> Labelled:
-    """What there is to calibrate on, without first weights."""
-    return Labelled(slabs, lambda: parts)
+def by_merges(parts: Sequence[Predicted], bias: tuple[float, ...], network: Network) -> float:
+    """The threshold at which merges turn from right to wrong: the rule of 2026-11-24 to 2026-12-01."""
+    segment = network.config.segment.model_copy(update={"bias": bias})
+    trees = []
+    for stored, labels in parts:
+        whole = hierarchy(stored, network.run.offsets, network.run.voxel_size, segment)
+        trees.append(judged(whole.tree, contingency(labels, whole.fragments_ZYX)))
+    return right_or_wrong(trees, neurons.THRESHOLDS)
 
 
 def _wheres(slabs: list[Predicted], rest: list[Predicted]) -> dict[str, Sequence[Predicted]]:

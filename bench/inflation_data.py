@@ -7,6 +7,7 @@ names alone: all organisms but the fruit fly, and every fourth fly neuron in the
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from bigneuron import Neurons, opened
 from neuropil.geometry import Float3
-from neuropil.io.swc import write_swc
+from neuropil.io.swc import read_swc, write_swc
 from neuropil.skeleton import Skeleton
 from neuropil.synth.lm import LMPhantom
 from neuropil.synth.lm_config import LMPhantomConfig
@@ -27,6 +28,8 @@ from neuropil.volume import Volume, open_volume
 LEARNED_ORGANISM = "Fruitfly"
 #: The pixels of projections have no stated size; one for all.
 PIXEL_NM = 300.0
+#: Nor have the voxels of the fly neuron.
+STACK_NM: Float3 = (1000.0, 1000.0, 1000.0)
 #: Pixels around the tree of a neuron that is learned from, and the least side of its image.
 MARGIN, LEAST = 16, 160
 #: Seeds of phantoms: those to learn from begin at one, those of the test at the other.
@@ -128,6 +131,24 @@ def _middle(tree: Skeleton, shape: tuple[int, ...], window: int | None) -> Cut:
         start = min(max(0, round(middle) - side // 2), n - side)
         cuts.append((start, start + side))
     return cuts
+
+
+def fly_stack(folder: Path) -> Items:
+    """The 3-D fly neuron cut into pieces that are learned from, and the rest, 16 voxels away, with rivulet2's trace."""
+    folder.mkdir(parents=True, exist_ok=True)
+    where = Path(os.environ["NEUROPIL_DATA"]) / "lm_small"
+    stack = tifffile.imread(where / "fly_neuron_119x415x409.tif")
+    tree = read_swc(where / "fly_neuron_rivulet2_auto.swc", units="voxel", voxel_size=STACK_NM)
+
+    def piece(name: str, group: str, y: slice, x: slice) -> Item:
+        item = Item(name, folder / f"{name}.tif", folder / f"{name}.swc", STACK_NM, group)
+        tifffile.imwrite(item.image, stack[:, y, x])
+        moved = tree.nodes_nm - np.multiply([0, y.start, x.start], STACK_NM)
+        write_swc(replace(tree, nodes_nm=moved), item.tree, units="um")
+        return item
+
+    learned = [piece(f"fly x{x}", "learned", slice(96, 208), slice(x, x + 100)) for x in (50, 150, 250)]
+    return Items(learned, [piece("fly y224", "rest of the stack", slice(224, 415), slice(0, 409))])
 
 
 def phantoms(folder: Path, learned: int, tested: int, shapes: tuple[Any, Any], cable_um: float) -> Items:

@@ -17,7 +17,7 @@ class Track:
     Parameters
     ----------
     name, source
-        Its name; "projections" or "phantoms".
+        Its name; "projections", "phantoms" or "stack".
     arms
         What is compared, the reference first.
     labelled
@@ -143,4 +143,17 @@ GPU = Scale(
     ),
     GPU_WORDS,
 )
-SCALES = {"cpu": CPU, "gpu": GPU}
+FLY = Scale(
+    CPU.masked,
+    (
+        Track(
+            *("fly", "stack", DEEP_ARMS, (1, 3)),
+            patch=(5, 8, 8),
+            mode="slab",
+            steps=150,
+            words=("data.crop=[5,96,96]", "predict.tile=[5,128,128]", "train.batch=1", "data.workers=0"),
+        ),
+    ),
+    CPU_WORDS,
+)
+SCALES = {"cpu": CPU, "fly": FLY, "gpu": GPU}

@@ -15,7 +15,7 @@ REFERENCE = "scratch"
 #: Inflated like the others, of random weights.
 CONTROL = "random"
 #: The group that the goal is about, of each source.
-HEADLINE = {"projections": "neurons", "phantoms": "phantoms"}
+HEADLINE = {"projections": "neurons", "phantoms": "phantoms", "stack": "rest of the stack"}
 TITLES = {"f1": "F1", "cldice": "clDice", "best_f1": "F1, best threshold of each item"}
 
 INTRODUCTION = """# Does inflation help?

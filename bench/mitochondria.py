@@ -6,6 +6,7 @@
     NEUROPIL_DATA=... python bench/mitochondria.py epfl_to_vnc --seeds 0 1 2
     NEUROPIL_DATA=... python bench/mitochondria.py vnc_objects --budget 20m --seeds 0 1 2
     NEUROPIL_DATA=... python bench/mitochondria.py vnc_to_isbi2012 --budget 20m --seeds 0 1 2
+    NEUROPIL_DATA=... python bench/mitochondria.py isbi2012_with_vnc --budget 40m --seeds 0 1 2
     python bench/mitochondria.py phantom --budget 20m --seeds 0 1 2
     python bench/mitochondria.py table
 
@@ -22,7 +23,7 @@ back of the training volumes; the test volume is opened only to be scored. The s
   the same test sections, neither trained nor calibrated there.
 - vnc_objects: the same sections of vnc, connected pieces of the masks as objects. vnc_to_isbi2012: isbi2012, begun with
   that network (`--init`), as a laboratory would that has masks of similar tissue and few objects of its own. The two
-  nerve cords are of different animals.
+  nerve cords are of different animals. isbi2012_with_vnc: both at once, all sixteen sections of vnc.
 - phantom: FIB-SEM phantoms, instances; 128 x 192 x 256 voxels train, another seed of 128 x 192 x 192 is the test.
 """
 
@@ -113,6 +114,12 @@ def vnc_to_isbi2012() -> Experiment:
     return replace(isbi2012(), init="vnc_objects")
 
 
+def isbi2012_with_vnc() -> Experiment:
+    """isbi2012, whose training sections go in together with the masks of another nerve cord."""
+    own = isbi2012()
+    return replace(own, train=[*own.train, _pair("vnc_sstem/dev_16x640x640.h5", "[0:16]")], words=vnc_objects().words)
+
+
 def _pieces(labels: Volume) -> Volume:
     """Connected pieces of labels as objects of their own."""
     pieces = cc3d.connected_components(labels.numpy(), connectivity=26).astype(np.uint64)
@@ -140,6 +147,7 @@ EXPERIMENTS: dict[str, Callable[[], Experiment]] = {
     "epfl_to_vnc": epfl_to_vnc,
     "vnc_objects": vnc_objects,
     "vnc_to_isbi2012": vnc_to_isbi2012,
+    "isbi2012_with_vnc": isbi2012_with_vnc,
     "phantom": phantom,
 }
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neuropil.config import Config, SegmentConfig, override, parse_config
+from neuropil.config import Config, SegmentConfig, override, parse_config, stored_config
 from neuropil.config.base import Settings
 from neuropil.errors import ConfigError, GeometryError
 from neuropil.geometry import ALIKE, alike
@@ -136,7 +136,7 @@ def stored_decoding(affinities: Volume, words: Sequence[str], *, predicted_now: 
     stored = affinities.attrs.get(group)
     if isinstance(stored, Mapping):
         values[group] = dict(stored)
-    before = parse_config(values)
+    before = stored_config(values)
     config = override(before, words)
     if config.task != values["task"]:
         raise ConfigError(

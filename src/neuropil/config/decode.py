@@ -52,10 +52,16 @@ class SegmentConfig(Settings):
     bias: tuple[float, ...] = Field((), description="added to channels' logits; calibrated by a run when empty")
     min_size: int = Field(0, ge=0, description="voxels; smaller objects join their best neighbour or vanish")
     strides: Offset = Field((1, 1, 1), description="mutex: use long-range edges on this grid of voxels only")
-    enough: int = Field(
-        1000,
+    enough_objects: int = Field(
+        100,
         ge=0,
-        description="fragments in what a run holds back below which its threshold comes from all labelled voxels",
+        description="objects in what a run holds back below which its threshold comes from all labelled voxels",
+    )
+    caution: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="raise of a threshold from all labelled voxels: whole at no object, none at enough_objects",
     )
     keep_first: int = Field(
         100,

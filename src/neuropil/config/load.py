@@ -28,7 +28,7 @@ from neuropil.config.tree_task import TreeTaskConfig
 from neuropil.errors import ConfigError
 
 #: Keys that earlier versions had: a stored run may hold them, whoever sets one is told that it is unknown.
-_RETIRED = ("pretrain.agents.kl_rate",)
+_RETIRED = ("pretrain.agents.kl_rate", "segment.enough")
 
 
 class Config(Settings):

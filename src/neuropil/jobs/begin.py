@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuropil.affinities import Offsets, as_offsets
-from neuropil.config import Config, override, parse_config
+from neuropil.config import Config, override, stored_config
 from neuropil.decoding import stored_attrs
 from neuropil.errors import ConfigError, IncompleteError, InputError, VolumeError
 from neuropil.geometry import Int3
@@ -160,7 +160,7 @@ def from_graph(
         raise IncompleteError(f"'{folder}' has no graph yet", "a finished segmentation", "run its command again")
     what = known["what"]
     group = "segment" if "segment" in what else "instances"
-    config = _cut_differently(parse_config({"task": what["task"], group: what[group]}), group, words)
+    config = _cut_differently(stored_config({"task": what["task"], group: what[group]}), group, words)
     z, y, x = what["block"]
     if config.jobs.block not in (None, (z, y, x)):
         raise ConfigError(f"blocks of {config.jobs.block} for a graph of blocks of {(z, y, x)}", "no --block")

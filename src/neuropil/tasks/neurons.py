@@ -34,7 +34,6 @@ from neuropil.tasks.base import (
     Task,
     labels_of,
 )
-from neuropil.tasks.merges import judged, right_or_wrong
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -151,34 +150,38 @@ def _said(config: Config) -> bool:
 
 
 def from_few(found: dict[str, Any], labelled: Labelled, voxel_size: Float3, config: Config) -> dict[str, Any]:
-    """Where the slabs hold few fragments: the decoding of the first weights, or one from all labelled voxels.
+    """Where the slabs hold little: the decoding of the first weights, or a cautious one from all labelled voxels.
 
-    What thousands of fragments said of the first weights says more of weights that began there than some dozens do
-    (docs/results/label_efficiency.md). Without such, it is the threshold at which merges of all labelled voxels turn
-    wrong: it is better to look at voxels that were learned from than at one or two contacts that were not. The score
-    that picks the weights stays the best of the slabs, and so does the threshold where no merge can be judged anywhere.
-    What the settings say is not asked of any of them.
+    What thousands of fragments said of the first weights says more of weights that began there than some dozens do.
+    Without such, the threshold is the best of all labelled voxels, raised: with some dozens of objects one contact
+    decides what is best on a slab, and what is segmented later is larger and farther away, where the same share of wrong
+    merges joins everything (docs/results/label_efficiency.md). The score that picks the weights stays the best of the
+    slabs, and so does the decoding where nothing is labelled. What the settings say is not asked of any of them.
     """
-    if config.segment.method != "agglomerate" or config.segment.threshold is not None:
+    segment = config.segment
+    if segment.method != "agglomerate" or segment.threshold is not None:
         return found
     fragments, first = found["fragments"], labelled.first
-    if first and not _said(config) and fragments < min(config.segment.keep_first, first["rests_on"]):
+    if first and not _said(config) and fragments < min(segment.keep_first, first["rests_on"]):
         kept = calibrate(labelled.slabs, voxel_size, _decoded_as(config, first))
         return {**kept, "score": found["score"], "decoding": OF_FIRST_WEIGHTS, "rests_on": first["rests_on"]}
-    if fragments >= config.segment.enough:
+    objects = sum(_objects(slab.labels_ZYX) for slab in labelled.slabs)
+    if objects >= segment.enough_objects:
         return found
-    segment = config.segment.model_copy(update={"bias": tuple(found["bias"])})
-    trees, rests_on = [], 0
-    for stored, labels in labelled.everything():
-        whole = hierarchy(stored, _offsets(config), voxel_size, segment)
-        rests_on += whole.tree.nodes
-        trees.append(judged(whole.tree, contingency(labels, whole.fragments_ZYX)))
-    if not any(len(tree.levels) for tree in trees):
+    parts = [part for part in labelled.everything() if _objects(part.labels_ZYX)]
+    if not parts:
         return found
-    threshold = right_or_wrong(trees, THRESHOLDS)
-    row = next(row for row in found["sweep"] if row["threshold"] == threshold)
-    calibration = {**found["calibration"], "threshold": threshold}
-    return {**found, **row, "decoding": OF_ALL_LABELLED, "rests_on": rests_on, "calibration": calibration}
+    best = calibrate(parts, voxel_size, config)
+    raised = best["threshold"] + segment.caution * (1 - objects / segment.enough_objects)
+    decoding = {"threshold": min(THRESHOLDS, key=lambda t: abs(t - raised)), "bias": best["bias"]}
+    kept = calibrate(labelled.slabs, voxel_size, _decoded_as(config, decoding))
+    return {**kept, "score": found["score"], "decoding": OF_ALL_LABELLED, "rests_on": best["fragments"]}
+
+
+def _objects(labels_ZYX: npt.NDArray[Any]) -> int:
+    """How many objects are labelled."""
+    ids, annotated = known_labels(labels_ZYX)
+    return len(np.unique(ids[annotated & (ids > 0)]))
 
 
 def _decoded_as(config: Config, calibration: Mapping[str, Any]) -> Config:

@@ -58,7 +58,7 @@ def _neurites(rows: int) -> tuple[np.ndarray, np.ndarray]:
     return labels, np.broadcast_to(stored.min(0), stored.shape).copy()
 
 
-def test_few_fragments_are_calibrated_by_the_merges_of_all_labelled_voxels() -> None:
+def test_few_objects_are_calibrated_on_all_labelled_voxels_and_cautiously() -> None:
     config = load_config("em_neurons", ["model.offsets=[[-1,0,0],[0,-1,0],[0,0,-1]]"])
     labels, stored = _neurites(6)
     # the slab holds two pieces of one neurite's place, labelled as two neurons: alone it would teach never to join
@@ -73,18 +73,26 @@ def test_few_fragments_are_calibrated_by_the_merges_of_all_labelled_voxels() -> 
         asked.append(1)
         return [slab, Predicted(stored, labels)]
 
-    better = from_few(found, Labelled([slab], everything), NM, config)
+    better = from_few(found, Labelled([slab], everything), NM, override(config, ["segment.caution=0"]))
     assert 77 / 255 < better["calibration"]["threshold"] < 129 / 255
     assert better["threshold"] == better["calibration"]["threshold"]
     assert better["score"] == found["score"]
+    assert better["decoding"] == OF_ALL_LABELLED
     assert len(asked) == 1
-    # slabs with enough fragments are trusted, and nothing is predicted for it
-    plenty = load_config("em_neurons", ["model.offsets=[[-1,0,0],[0,-1,0],[0,0,-1]]", "segment.enough=1"])
-    assert from_few(found, Labelled([slab], everything), NM, plenty) == found
-    assert len(asked) == 1
+    # of 100 objects that would be enough it holds two: nearly all of the caution is needed; of four, half of it
+    for enough, raised in ((100, 0.1), (4, 0.05)):
+        words = [f"segment.enough_objects={enough}"]
+        cautious = from_few(found, Labelled([slab], everything), NM, override(config, words))
+        assert cautious["threshold"] - better["threshold"] == pytest.approx(raised, abs=1e-6)
+        # the scores are those of the slab at that threshold
+        row = next(row for row in found["sweep"] if row["threshold"] == cautious["threshold"])
+        assert cautious["voi_sum"] == row["voi_sum"]
+    # slabs with enough objects are trusted, and nothing is predicted for it
+    plenty = override(config, ["segment.enough_objects=2"])
+    assert from_few(found, Labelled([slab], pytest.fail), NM, plenty) == found
 
 
-def test_where_no_merge_can_be_judged_the_slabs_decide() -> None:
+def test_where_nothing_is_labelled_the_slabs_decide() -> None:
     config = load_config("em_neurons", ["model.offsets=[[-1,0,0],[0,-1,0],[0,0,-1]]"])
     labels, stored = _neurites(2)
     slab = Predicted(stored, labels)
@@ -119,7 +127,7 @@ def test_few_fragments_keep_the_decoding_of_the_first_weights() -> None:
     # validations of one run are compared by what is best on the slabs, whatever decoding is kept
     assert kept["score"] == found["score"]
     # with fragments enough, or if it is asked for, the labels decide
-    plenty = override(config, [f"segment.keep_first={found['fragments']}", "segment.enough=1"])
+    plenty = override(config, [f"segment.keep_first={found['fragments']}", "segment.enough_objects=1"])
     assert from_few(found, Labelled([slab], pytest.fail, first), NM, plenty) == found
     # nor what rests on less than there is here, nor over what was set
     fewer = {**first, "rests_on": found["fragments"]}

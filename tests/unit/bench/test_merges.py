@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[3] / "bench"))
+
+from merges import judged, right_or_wrong
 from neuropil.metrics.overlap import contingency
 from neuropil.post.merging import MergeTree
-from neuropil.tasks.merges import judged, right_or_wrong
 
 THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
