@@ -81,20 +81,26 @@ class Network:
         return Predicted(np.ascontiguousarray(stored[(slice(None), *box.slices(around.start))]), labels.read(box))
 
 
-def chosen(network: Network, design: Design, cell: Cell) -> dict[str, tuple[float, tuple[float, ...]]]:
-    """Rule → (threshold, channel biases), from the labelled part alone."""
-    config, voxel_size = network.config, network.run.voxel_size
+def labelled_of(network: Network, design: Design, cell: Cell) -> tuple[list[Predicted], list[Predicted]]:
+    """What a training held back of its labelled part, and what it learned from."""
     slabs, rest = [], []
     for pair, source in zip(design.train, network.run.card["sources"], strict=True):
         image, labels = pair_of(pair.image, pair.labels)
         part = labelled_part(labels.box, cell.budget, cell.seed, LEAST)
         image, labels = image.crop(part), labels.crop(part)
-        learned, slab = split_region(labels.box, config.data)
+        learned, slab = split_region(labels.box, network.config.data)
         if slab is None or list(slab.start) != source["held_back"]["start"]:
             raise RunError(f"{cell.name} held back {source['held_back']}", f"{slab}, as the study says")
         normaliser = Normaliser.from_dict(source["normaliser"])
         slabs.append(network.predicted(image, labels, slab, normaliser))
         rest.append(network.predicted(image, labels, learned, normaliser))
+    return slabs, rest
+
+
+def chosen(network: Network, design: Design, cell: Cell) -> dict[str, tuple[float, tuple[float, ...]]]:
+    """Rule → (threshold, channel biases), from the labelled part alone."""
+    config, voxel_size = network.config, network.run.voxel_size
+    slabs, rest = labelled_of(network, design, cell)
     by_voi = {where: neurons.calibrate(parts, voxel_size, config) for where, parts in _wheres(slabs, rest).items()}
     found = {f"VOI, {where}": (row["threshold"], tuple(row["bias"])) for where, row in by_voi.items()}
     bias = tuple(by_voi["slab"]["bias"])

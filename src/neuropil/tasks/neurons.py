@@ -154,9 +154,9 @@ def from_few(found: dict[str, Any], labelled: Labelled, voxel_size: Float3, conf
 
     What thousands of fragments said of the first weights says more of weights that began there than some dozens do.
     Without such, the threshold is the best of all labelled voxels, raised: with some dozens of objects one contact
-    decides what is best on a slab, and what is segmented later is larger and farther away, where the same share of wrong
-    merges joins everything (docs/results/label_efficiency.md). The score that picks the weights stays the best of the
-    slabs, and so does the decoding where nothing is labelled. What the settings say is not asked of any of them.
+    decides what is best on a slab, and what is segmented later is larger and farther away, where the same share of
+    wrong merges joins everything (docs/results/label_efficiency.md). The score that picks the weights stays the best of
+    the slabs, and so does the decoding where nothing is labelled. What the settings say is not asked of any of them.
     """
     segment = config.segment
     if segment.method != "agglomerate" or segment.threshold is not None:
