@@ -106,10 +106,11 @@ def chosen(network: Network, design: Design, cell: Cell) -> dict[str, tuple[floa
     bias = tuple(by_voi["slab"]["bias"])
     for where, parts in _wheres(slabs, rest).items():
         found[f"merges, {where}"] = (by_merges(parts, bias, network), bias)
-    row = neurons.from_few(by_voi["slab"], Labelled(slabs, lambda: [*slabs, *rest]), voxel_size, config)
-    found[DONE] = (row["threshold"], tuple(row["bias"]))
     init = design.arms[cell.arm].init
     kept = {} if init is None else opened_run(init).calibration
+    first = {} if init is None else {**kept, "rests_on": sys.maxsize}
+    row = neurons.from_few(by_voi["slab"], Labelled(slabs, lambda most: [*slabs, *rest], first), voxel_size, config)
+    found[DONE] = (row["threshold"], tuple(row["bias"]))
     if kept.get("threshold") in neurons.THRESHOLDS:
         found["that of the first weights"] = (kept["threshold"], tuple(kept["bias"]))
     return found
@@ -195,7 +196,7 @@ def main() -> None:
             wanted = (
                 cell.budget in asked.budgets and cell.seed in asked.seeds and cell.arm in (asked.arms or [cell.arm])
             )
-            if not wanted or cell.name in found["runs"]:
+            if not wanted or DONE in found["runs"].get(cell.name, {"rules": {}})["rules"]:
                 continue
             rules = compared(Network(asked.folder / "runs" / cell.name), design, cell, test)
             found["runs"][cell.name] = {"budget": cell.budget, "rules": rules}

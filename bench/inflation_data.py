@@ -142,9 +142,10 @@ def fly_stack(folder: Path) -> Items:
 
     def piece(name: str, group: str, y: slice, x: slice) -> Item:
         item = Item(name, folder / f"{name}.tif", folder / f"{name}.swc", STACK_NM, group)
-        tifffile.imwrite(item.image, stack[:, y, x])
-        moved = tree.nodes_nm - np.multiply([0, y.start, x.start], STACK_NM)
-        write_swc(replace(tree, nodes_nm=moved), item.tree, units="um")
+        if not item.tree.is_file():
+            tifffile.imwrite(item.image, stack[:, y, x])
+            moved = tree.nodes_nm - np.multiply([0, y.start, x.start], STACK_NM)
+            write_swc(replace(tree, nodes_nm=moved), item.tree, units="um")
         return item
 
     learned = [piece(f"fly x{x}", "learned", slice(96, 208), slice(x, x + 100)) for x in (50, 150, 250)]

@@ -23,7 +23,7 @@ from calibration import Network, labelled_of
 from neuropil.studies.design import Cell, Design, read_design
 from neuropil.tasks import neurons
 from neuropil.tasks.base import Labelled
-from neuropil.training.checkpoint import WEIGHTS, Run, read_tensors, write_tensors
+from neuropil.training.checkpoint import DRAWN, WEIGHTS, Run, read_tensors, write_tensors
 
 
 def recalibrated(network: Network, design: Design, cell: Cell) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def recalibrated(network: Network, design: Design, cell: Cell) -> dict[str, Any]
     config, voxel_size = network.config, network.run.voxel_size
     slabs, rest = labelled_of(network, design, cell)
     found = neurons.calibrate(slabs, voxel_size, config)
-    found = neurons.from_few(found, Labelled(slabs, lambda: [*slabs, *rest]), voxel_size, config)
+    found = neurons.from_few(found, Labelled(slabs, lambda most: [*slabs, *rest]), voxel_size, config)
     return {**found, "slabs": len(slabs)}
 
 
@@ -40,7 +40,8 @@ def store(run: Run, found: dict[str, Any]) -> None:
     path = run.path / WEIGHTS
     tensors, state = read_tensors(path)
     write_tensors(path, tensors, {**state, "calibration": found["calibration"]})
-    run.updated(best={**run.card["best"], **found})
+    kept = {k: v for k, v in found.items() if k not in DRAWN}
+    run.updated(best={**run.card["best"], **kept}).log(kind="recalibration", **found)
 
 
 def main() -> None:
@@ -56,6 +57,8 @@ def main() -> None:
         if design.arms[cell.arm].init or not result.is_file():
             continue
         network = Network(asked.folder / "runs" / cell.name)
+        if network.config.task != "neurons":
+            parser.error(f"{cell.name} learns {network.config.task}; this is for neurons")
         before = network.run.calibration["threshold"]
         found = recalibrated(network, design, cell)
         store(network.run, found)

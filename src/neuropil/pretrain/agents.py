@@ -207,8 +207,10 @@ def epsilon_at(share: float, config: AgentsConfig) -> float:
 def between_updates(steps: int, batch: int, config: AgentsConfig) -> int:
     """Crops that the agents learn from at a time, in a run of this many steps of so many crops.
 
-    Short runs have smaller buffers, so that agents are updated about `config.updates` times: each hidden patch of a
-    crop has its own reward, so a few crops hold thousands of them, but it takes dozens of updates to leave chance.
+    Short runs have smaller buffers, so that agents are updated `config.updates` times if they practise as often: each
+    hidden patch of a crop has its own reward, so a few crops hold thousands of them, but it takes dozens of updates to
+    leave chance.
     """
-    practised = math.ceil(steps / config.rollout_every) * batch
-    return min(config.buffer, max(2, practised // config.updates))
+    practised = math.ceil(steps / config.rollout_every)
+    # whole batches, as buffers are filled
+    return min(config.buffer, batch * max(1, practised // config.updates))

@@ -158,10 +158,13 @@ class Chooser(nn.Module):
 
     def state(self) -> dict[str, Any]:
         """Nested dictionary of tensors and plain values, beside parameters."""
-        return {} if self._controller is None else {"ratio": self._controller.state_dict()}
+        ratio = {} if self._controller is None else {"ratio": self._controller.state_dict()}
+        return {"numbers": dict(self._numbers), **ratio}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` gave."""
+        # earlier versions did not store what was last logged
+        self._numbers = dict(state.get("numbers", {}))
         if self._controller is not None:
             self._controller.load_state_dict(state["ratio"])
 

@@ -24,9 +24,11 @@ def policy_health(logits_BN: Tensor) -> dict[str, float]:
 def place_share(logits_BN: Tensor) -> float:
     """Share of the variance of preferences within a crop that its places explain, whatever is in them; 0 to 1.
 
-    Without the part that crops, of which a batch has few, share by chance. 0 where there is no preference. At 1 agents
-    know where they are but not what they see.
+    Without the part that crops, of which a batch has few, share by chance. 0 where there is no preference, NaN where
+    logits are not finite. At 1 agents know where they are but not what they see.
     """
+    if not bool(torch.isfinite(logits_BN).all()):
+        return math.nan
     wish_BN = logits_BN.double() - logits_BN.double().mean(1, keepdim=True)
     crops, places = wish_BN.shape
     within = float((wish_BN - wish_BN.mean(0)).square().sum()) / ((crops - 1) * max(places - 1, 1))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from neuropil.config import AugmentConfig, Config
 from neuropil.config.pretrain import TargetConfig
+from neuropil.errors import RunError
 from neuropil.geometry import Float3, Int3
 from neuropil.pretrain.choosers import Chooser, RankedChooser, View
 from neuropil.pretrain.masking import Mask
@@ -102,8 +103,21 @@ class SlowCopy:
         return {"network": dict(self.network.state_dict()), **slower}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Take back what `state` gave."""
-        self.network.load_state_dict(state["network"])
+        """Take back what `state` gave.
+
+        Raises
+        ------
+        RunError
+            If it is of a version that kept no slower copy, and one is needed.
+        """
+        if self.slower is not None and "slower" not in state:
+            raise RunError(
+                "a checkpoint of agents without the slower copy that their rewards come from (an earlier version's)",
+                "one of this version",
+                "begin the pretraining anew; what it has learned so far still serves as --init",
+            )
+        # before there was a slower copy, the one that there was had no name
+        self.network.load_state_dict(state.get("network", state))
         if self.slower is not None:
             self.slower.load_state_dict(state["slower"])
 

@@ -138,13 +138,14 @@ class PolicyUpdate:
         shapes = [r.draw.order_BK.shape for r in self._rollouts]
         parts = torch.split(reward, [s.numel() for s in shapes])
         earned = [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+        compared = [torch.ones_like(reward_BK) for reward_BK in earned]
         if not self._config.by_place:
-            earned = _beyond_place(earned, self._rollouts)
+            earned, compared = _beyond_place(earned, self._rollouts)
         gained, weights = [], []
-        for rollout, reward_BK in zip(self._rollouts, earned, strict=True):
+        for rollout, reward_BK, compared_BK in zip(self._rollouts, earned, compared, strict=True):
             logits_BN, values_BN = self._agents(rollout.state)
             gained.append(reward_BK - expected_value(logits_BN, values_BN, rollout.draw.order_BK))
-            weights.append((~rollout.draw.explored_B)[:, None].float().expand_as(reward_BK))
+            weights.append((~rollout.draw.explored_B)[:, None].float() * compared_BK)
         mean, deviation = _moments(_flat(gained), _flat(weights))
         return [
             _Lesson(rollout, reward_BK, (gain_BK - mean) / deviation, weight_BK)
@@ -167,6 +168,9 @@ class PolicyUpdate:
     @torch.no_grad()
     def _bounded(self) -> tuple[float, float]:
         """Scale preferences down until their mean KL over the buffer is within its bound; the scale, and KL then.
+
+        Of several processes each does so by its own crops before weights are averaged, so that KL may then be a little
+        beyond.
 
         It is exact at once. A price of KL that rises while there is too much of it and falls while there is not swings
         instead: in fifty updates KL went to twice its bound, and the price was highest when it was back.
@@ -269,12 +273,13 @@ def _rollout(x: Mapping[str, Tensor], grid: Sequence[int]) -> Rollout:
     return Rollout(state, Draw(x["order"], x["picks"], x["explored"]), x["residual"], x["progress"])
 
 
-def _beyond_place(earned: Sequence[Tensor], rollouts: Sequence[Rollout]) -> list[Tensor]:
-    """Rewards less the mean of those earned at the same place of the same grid, in the order of drawing.
+def _beyond_place(earned: Sequence[Tensor], rollouts: Sequence[Rollout]) -> tuple[list[Tensor], list[Tensor]]:
+    """Rewards less the mean of the others earned at the same place of the same grid, and whether there were others.
 
     Where a crop begins is chance, so what a patch earns for lying at its border (it has fewer neighbours, and stays
     hard) says nothing about tissue. It is taken from the reward and not from the advantage: what is expected depends on
-    how early a pick was made, and so would the mean at a place that is picked early.
+    how early a pick was made, and so would the mean at a place that is picked early. Both are (B, K), in the order of
+    drawing; a reward without others to compare it with is 0.
     """
     sums: dict[Int3, tuple[Tensor, Tensor]] = {}
     for reward_BK, rollout in zip(earned, rollouts, strict=True):
@@ -283,8 +288,14 @@ def _beyond_place(earned: Sequence[Tensor], rollouts: Sequence[Rollout]) -> list
         places = rollout.draw.order_BK.flatten()
         total_N.index_add_(0, places, reward_BK.flatten())
         count_N.index_add_(0, places, torch.ones_like(reward_BK.flatten()))
-    means = {grid: total_N / count_N.clamp(min=1) for grid, (total_N, count_N) in sums.items()}
-    return [r_BK - means[r.state.grid][r.draw.order_BK] for r_BK, r in zip(earned, rollouts, strict=True)]
+    beyond, compared = [], []
+    for reward_BK, rollout in zip(earned, rollouts, strict=True):
+        total_BK, count_BK = (x_N[rollout.draw.order_BK] for x_N in sums[rollout.state.grid])
+        others_BK = count_BK - 1
+        compared.append((others_BK > 0).float())
+        mean_BK = (total_BK - reward_BK) / others_BK.clamp(min=1)
+        beyond.append((reward_BK - mean_BK) * compared[-1])
+    return beyond, compared
 
 
 def _flat(parts: Sequence[Tensor]) -> Tensor:

@@ -64,14 +64,15 @@ class Labelled:
     slabs
         What was held back.
     everything
-        Predicts all labelled voxels when it is called: the slabs and what was learned from.
+        Predicts all labelled voxels when it is called: the slabs and what was learned from, or so much of that about
+        its middle that it has at most `most` voxels.
     first
         What the first weights bring: their run's calibration, and "rests_on", how many things it was calibrated on.
         Empty unless the whole network began with those of a run whose decoding means the same here.
     """
 
     slabs: Sequence[Predicted]
-    everything: Callable[[], Sequence[Predicted]]
+    everything: Callable[..., Sequence[Predicted]]
     first: Mapping[str, Any] = field(default_factory=dict)
 
 

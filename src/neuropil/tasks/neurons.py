@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 #: Thresholds that are tried.
 THRESHOLDS = tuple(round(0.05 + 0.025 * n, 3) for n in range(37))
+#: Voxels, beside the slabs, that a threshold from all labelled voxels looks at: every validation predicts them.
+_MOST = 4_000_000
 KEPT = ("voi_split", "voi_merge", "voi_sum", "arand", "cremi_score")
 
 
@@ -168,11 +170,13 @@ def from_few(found: dict[str, Any], labelled: Labelled, voxel_size: Float3, conf
     objects = sum(_objects(slab.labels_ZYX) for slab in labelled.slabs)
     if objects >= segment.enough_objects:
         return found
-    parts = [part for part in labelled.everything() if _objects(part.labels_ZYX)]
+    parts = [part for part in labelled.everything(most=_MOST) if _objects(part.labels_ZYX)]
     if not parts:
         return found
     best = calibrate(parts, voxel_size, config)
-    raised = best["threshold"] + segment.caution * (1 - objects / segment.enough_objects)
+    # one that began trained is not led astray by its slabs that much: on GALA thresholds were too high without a raise
+    caution = 0.0 if first else segment.caution
+    raised = best["threshold"] + caution * (1 - objects / segment.enough_objects)
     decoding = {"threshold": min(THRESHOLDS, key=lambda t: abs(t - raised)), "bias": best["bias"]}
     kept = calibrate(labelled.slabs, voxel_size, _decoded_as(config, decoding))
     return {**kept, "score": found["score"], "decoding": OF_ALL_LABELLED, "rests_on": best["fragments"]}

@@ -194,6 +194,10 @@ def how_to_fit(path: Path, config: Config, voxel_size: Float3) -> str:
     return f"their network is one for voxels of {made} nm (z, y, x), here are {here}: resample, or begin from scratch"
 
 
+#: Settings of `segment` that say what a threshold is, or how it is chosen, and not what it means.
+CALIBRATED = ("threshold", "bias", "min_size", "enough_objects", "caution", "keep_first")
+
+
 def decoding_of(path: Path, account: Account, config: Config, voxel_size: Float3) -> dict[str, Any]:
     """What decoding came with first weights, and what it rests on; see `neuropil.tasks.base.Labelled`.
 
@@ -217,9 +221,8 @@ def decoding_of(path: Path, account: Account, config: Config, voxel_size: Float3
 def _decoded(config: Config) -> tuple[Any, ...]:
     """What gives a threshold its meaning: how affinities are learned, and how fragments are made and scored."""
     train = config.train
-    calibrated = {"threshold": None, "bias": (), "min_size": 0, "enough": 0, "keep_first": 0}
     learned = (train.loss, train.balance, train.dice, config.data.widen_border)
-    return (*learned, config.segment.model_copy(update=calibrated))
+    return (*learned, config.segment.model_dump(exclude=set(CALIBRATED)))
 
 
 def sha256_of(path: Path) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -26,6 +27,16 @@ class Part:
     labels: Volume
     box: Box
     normaliser: Normaliser
+
+
+def middles(parts: Sequence[Part], most: int | None) -> list[Part]:
+    """The parts, or so much of each about its middle that all together have at most this many voxels."""
+    whole = sum(part.box.size for part in parts)
+    if most is None or whole <= most:
+        return list(parts)
+    side = (most / whole) ** (1 / 3)
+    cuts = [[math.ceil(n * (1 - side) / 2) for n in part.box.shape] for part in parts]
+    return [replace(part, box=part.box.grown((-z, -y, -x))) for part, (z, y, x) in zip(parts, cuts, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -65,8 +76,8 @@ class Validator:
             found = task.from_few(found, labelled, voxel_size, self.config)
         return {**found, "slabs": len(self.held)}
 
-    def _everything(self, model: nn.Module, slabs: Sequence[Predicted]) -> Sequence[Predicted]:
-        return [*slabs, *(self._predict(model, part) for part in self.learned)]
+    def _everything(self, model: nn.Module, slabs: Sequence[Predicted], most: int | None = None) -> Sequence[Predicted]:
+        return [*slabs, *(self._predict(model, part) for part in middles(self.learned, most))]
 
     def _predict(self, model: nn.Module, slab: Part) -> Predicted:
         around = slab.box.grown(self.context).intersected(slab.image.box)

@@ -194,9 +194,12 @@ def test_epsilon_falls_and_stays() -> None:
     assert [epsilon_at(s, config) for s in (0.0, 0.25, 0.5, 1.0)] == pytest.approx([1.0, 0.6, 0.2, 0.2])
 
 
-def test_short_runs_learn_from_smaller_buffers() -> None:
+@pytest.mark.parametrize(("steps", "updates"), [(200, 25), (400, 50), (500, 63), (1000, 62), (4000, 50), (10_000, 78)])
+def test_short_runs_are_updated_as_often_as_they_can(steps: int, updates: int) -> None:
     config = AgentsConfig(buffer=64, updates=50, rollout_every=8)
-    # 125 steps to learn from, 4 crops each, 50 times
-    assert between_updates(1000, 4, config) == 10
-    assert between_updates(10_000, 4, config) == 64
-    assert between_updates(10, 4, config) == 2
+    held, counted = 0, 0
+    for _ in range(0, steps, config.rollout_every):
+        held += 4
+        if held >= between_updates(steps, 4, config):
+            held, counted = 0, counted + 1
+    assert counted == updates

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from neuropil.config import load_config
+from neuropil.errors import RunError
 from neuropil.pretrain.choosers import AgentChooser
 from neuropil.pretrain.mae import MaskedModelling, SlowCopy, view_of
 from neuropil.pretrain.masking import split
@@ -110,16 +111,35 @@ def test_agents_learn_from_rewards_alone_and_leave_the_network_as_it_is() -> Non
 
 @pytest.mark.parametrize(("method", "name", "policy"), METHODS)
 def test_resumed_equals_unbroken(method: str, name: str, policy: str) -> None:
-    whole = _objective(method, name, policy)
+    # two updates in the run: it is interrupted with a buffer that is half full
+    words = ("pretrain.agents.updates=2", "pretrain.agents.buffer=8")
+    whole = _objective(method, name, policy, *words)
     unbroken = _train(whole, 0, 12, torch.optim.SGD(whole.kept.parameters(), lr=0.05))
-    first = _objective(method, name, policy)
-    start = _train(first, 0, 7, torch.optim.SGD(first.kept.parameters(), lr=0.05))
+    first = _objective(method, name, policy, *words)
+    start = _train(first, 0, 5, torch.optim.SGD(first.kept.parameters(), lr=0.05))
     tensors, values = first.extra_state()
-    second = _objective(method, name, policy)
+    second = _objective(method, name, policy, *words)
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     second.load_extra_state({n: t.clone() for n, t in tensors.items()}, copy.deepcopy(values))
-    rest = _train(second, 7, 12, torch.optim.SGD(second.kept.parameters(), lr=0.05))
+    rest = _train(second, 5, 12, torch.optim.SGD(second.kept.parameters(), lr=0.05))
     assert start + rest == unbroken
+    assert second.chooser._numbers == whole.chooser._numbers
+    if isinstance(first.chooser, AgentChooser):
+        assert 0 < first.chooser._update.held < first.chooser._enough == 8
+
+
+@pytest.mark.parametrize(("policy", "method"), [("loss_ranked", "mae"), ("random", "decision_mim")])
+def test_checkpoints_of_an_earlier_version_are_taken_or_refused(method: str, policy: str) -> None:
+    objective = _objective(method, "unetr", policy)
+    tensors, values = objective.extra_state()
+    # there was one slow copy, and it had no name
+    old = {n.replace("teacher.network.", "teacher."): t for n, t in tensors.items() if "teacher.slower" not in n}
+    values["teacher"] = {}
+    if method == "mae":
+        objective.load_extra_state(old, values)
+    else:
+        with pytest.raises(RunError, match="earlier version"):
+            objective.load_extra_state(old, values)
 
 
 def test_only_hidden_patches_are_judged() -> None:

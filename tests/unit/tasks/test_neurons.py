@@ -69,7 +69,7 @@ def test_few_objects_are_calibrated_on_all_labelled_voxels_and_cautiously() -> N
     assert found["calibration"]["threshold"] > 0.51
     asked = []
 
-    def everything() -> list[Predicted]:
+    def everything(most: int) -> list[Predicted]:
         asked.append(1)
         return [slab, Predicted(stored, labels)]
 
@@ -98,7 +98,7 @@ def test_where_nothing_is_labelled_the_slabs_decide() -> None:
     slab = Predicted(stored, labels)
     found = calibrate([slab], NM, config)
     nowhere = Predicted(stored, np.full(labels.shape, 2**64 - 1, np.uint64))
-    assert from_few(found, Labelled([slab], lambda: [nowhere]), NM, config) == found
+    assert from_few(found, Labelled([slab], lambda most: [nowhere]), NM, config) == found
 
 
 @pytest.mark.parametrize("method", ["mutex", "package.module:other"])
@@ -131,12 +131,17 @@ def test_few_fragments_keep_the_decoding_of_the_first_weights() -> None:
     assert from_few(found, Labelled([slab], pytest.fail, first), NM, plenty) == found
     # nor what rests on less than there is here, nor over what was set
     fewer = {**first, "rests_on": found["fragments"]}
-    assert from_few(found, Labelled([slab], lambda: [slab], fewer), NM, config)["decoding"] == OF_ALL_LABELLED
+    assert from_few(found, Labelled([slab], lambda most: [slab], fewer), NM, config)["decoding"] == OF_ALL_LABELLED
     biased = override(config, ["segment.bias=[1,1,1]"])
     said = calibrate([slab], NM, biased)
-    assert from_few(said, Labelled([slab], lambda: [slab], first), NM, biased)["calibration"]["bias"] == [1, 1, 1]
+    assert from_few(said, Labelled([slab], lambda most: [slab], first), NM, biased)["calibration"]["bias"] == [1, 1, 1]
     labelled = override(config, ["segment.keep_first=0"])
-    assert from_few(found, Labelled([slab], lambda: [slab], first), NM, labelled)["calibration"] != first
+    relearned = from_few(found, Labelled([slab], lambda most: [slab], first), NM, labelled)
+    assert relearned["decoding"] == OF_ALL_LABELLED
+    assert relearned["threshold"] != first["threshold"]
+    # what began trained is not raised
+    fresh = from_few(found, Labelled([slab], lambda most: [slab]), NM, labelled)
+    assert fresh["threshold"] > relearned["threshold"]
 
 
 def test_a_threshold_and_biases_that_are_set_are_kept() -> None:

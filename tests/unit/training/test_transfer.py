@@ -11,7 +11,7 @@ from torch import nn
 from neuropil.config import Config, TrainConfig, override
 from neuropil.errors import ConfigError, RunError
 from neuropil.training.checkpoint import Run
-from neuropil.training.transfer import adopted, transfer
+from neuropil.training.transfer import CALIBRATED, _decoded, adopted, transfer
 
 NM = (8.0, 8.0, 8.0)
 
@@ -30,6 +30,15 @@ class Net(nn.Module):
 
 def _weights(net: nn.Module) -> dict[str, torch.Tensor]:
     return {n: t.clone() for n, t in net.state_dict().items()}
+
+
+@pytest.mark.parametrize("key", CALIBRATED)
+def test_how_a_threshold_is_chosen_does_not_change_what_it_means(key: str) -> None:
+    value = {"bias": "[1,1,1]", "threshold": "0.4", "caution": "0.2"}.get(key, "7")
+    changed = override(Config(), [f"segment.{key}={value}"])
+    assert changed.segment != Config().segment
+    assert _decoded(changed) == _decoded(Config())
+    assert _decoded(override(Config(), ["segment.contact=3"])) != _decoded(Config())
 
 
 def test_all_is_taken_where_all_fits() -> None:
