@@ -151,7 +151,11 @@ FLY = Scale(
             patch=(5, 8, 8),
             mode="slab",
             steps=150,
-            words=("data.crop=[5,96,96]", "predict.tile=[5,128,128]", "train.batch=1", "data.workers=0"),
+            # its first and last sections hold no cable
+            words=(
+                *("data.crop=[5,80,80]", "predict.tile=[5,128,128]", "train.batch=1", "data.workers=0"),
+                "data.validation_axis=x",
+            ),
         ),
     ),
     CPU_WORDS,

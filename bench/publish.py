@@ -43,7 +43,7 @@ KEPT = (
 
 #: What is kept of agents at the end of pretraining: nats, share of the greatest entropy, how much more often than by
 #: chance some places are hidden, and the correlation of what is hidden with edges.
-AGENTS = ("agents_kl", "agents_entropy_share", "frequency_excess", "mask_edges")
+AGENTS = ("agents_kl", "agents_entropy_share", "agents_place_share", "frequency_excess", "mask_edges")
 
 
 def agents(folder: Path, arms: Collection[str]) -> dict[str, dict[str, float]]:
