@@ -27,8 +27,11 @@ from neuropil.config.train import TrainConfig
 from neuropil.config.tree_task import TreeTaskConfig
 from neuropil.errors import ConfigError
 
-#: Keys that earlier versions had: a stored run may hold them, whoever sets one is told that it is unknown.
-_RETIRED = ("pretrain.agents.kl_rate", "segment.enough")
+#: Keys that earlier versions had, and what to do instead of setting one; a stored run may hold them.
+_RETIRED = {
+    "pretrain.agents.kl_rate": "leave it out: KL is held at pretrain.agents.kl without a rate",
+    "segment.enough": "set segment.enough_objects, which counts objects instead of fragments",
+}
 
 
 class Config(Settings):
@@ -162,7 +165,8 @@ def _explained(error: ValidationError) -> ConfigError:
     if problem["type"] == "extra_forbidden":
         *parents, last = problem["loc"]
         known = _known_keys([str(p) for p in parents])
-        return ConfigError(f"unknown key '{where}'", "one of " + ", ".join(known), _near(str(last), known))
+        fix = _RETIRED.get(where) or _near(str(last), known)
+        return ConfigError(f"unknown key '{where}'", "one of " + ", ".join(known), fix)
     fix = "see docs/reference/settings.md for types and defaults"
     said = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
     if problem["type"] == "value_error" and isinstance(problem.get("input"), dict):

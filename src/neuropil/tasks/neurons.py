@@ -179,7 +179,8 @@ def from_few(found: dict[str, Any], labelled: Labelled, voxel_size: Float3, conf
     raised = best["threshold"] + caution * (1 - objects / segment.enough_objects)
     decoding = {"threshold": min(THRESHOLDS, key=lambda t: abs(t - raised)), "bias": best["bias"]}
     kept = calibrate(labelled.slabs, voxel_size, _decoded_as(config, decoding))
-    return {**kept, "score": found["score"], "decoding": OF_ALL_LABELLED, "rests_on": best["fragments"]}
+    told = {"decoding": OF_ALL_LABELLED, "raised": round(kept["threshold"] - best["threshold"], 3)}
+    return {**kept, "score": found["score"], **told, "rests_on": best["fragments"]}
 
 
 def _objects(labels_ZYX: npt.NDArray[Any]) -> int:

@@ -181,7 +181,9 @@ class Run:
     @property
     def decoding_from(self) -> str:
         """Where its decoding comes from, in words."""
-        return str(self.card.get("best", {}).get("decoding", OF_OLD))
+        best = self.card.get("best", {})
+        raised = f", the threshold raised by {best['raised']:g}" if best.get("raised") else ""
+        return f"{best.get('decoding', OF_OLD)}{raised}"
 
     @property
     def calibration(self) -> dict[str, Any]:

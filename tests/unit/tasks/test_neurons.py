@@ -84,6 +84,7 @@ def test_few_objects_are_calibrated_on_all_labelled_voxels_and_cautiously() -> N
         words = [f"segment.enough_objects={enough}"]
         cautious = from_few(found, Labelled([slab], everything), NM, override(config, words))
         assert cautious["threshold"] - better["threshold"] == pytest.approx(raised, abs=1e-6)
+        assert cautious["raised"] == pytest.approx(raised, abs=1e-6)
         # the scores are those of the slab at that threshold
         row = next(row for row in found["sweep"] if row["threshold"] == cautious["threshold"])
         assert cautious["voi_sum"] == row["voi_sum"]

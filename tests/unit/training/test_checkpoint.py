@@ -79,8 +79,19 @@ def test_settings_of_an_earlier_version_are_read_and_left_out(tmp_path: Path) ->
     values["pretrain"]["agents"]["kl_rate"] = 0.5
     (run.path / "config.yaml").write_text(yaml.safe_dump(values))
     assert Run.open(run.path).config == run.config
-    with pytest.raises(ConfigError, match="kl_rate"):
+    with pytest.raises(ConfigError, match="kl_rate") as refused:
         load_config("em_neurons", ["pretrain.agents.kl_rate=0.5"])
+    assert "leave it out" in str(refused.value)
+    with pytest.raises(ConfigError, match="enough_objects, which counts objects"):
+        load_config("em_neurons", ["segment.enough=5"])
+
+
+def test_a_run_says_where_its_decoding_comes_from(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "r", load_config("em_neurons"), {"voxel_size": [8, 8, 8], "offsets": [[-1, 0, 0]]})
+    assert run.decoding_from == "calibrated in training"
+    few = run.updated(best={"decoding": "calibrated on all labelled voxels", "raised": 0.075})
+    assert few.decoding_from == "calibrated on all labelled voxels, the threshold raised by 0.075"
+    assert few.updated(best={**few.card["best"], "raised": 0.0}).decoding_from == "calibrated on all labelled voxels"
 
 
 def test_run_directories_are_not_overwritten_and_must_exist(tmp_path: Path) -> None:
