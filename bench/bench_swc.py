@@ -2,8 +2,9 @@
 
     python bench/bench_swc.py [--nodes 1000000] [--repeats 3] [--out docs/results/swc_speed.json]
 
-A random forest of unbranched runs: as we write it (sorted), shuffled (children before parents), and with a comment
-behind every line (read one by one). Voxels: a smooth path of 10⁵ nodes through 256³ voxels. Fastest of the repeats,
+A random forest of unbranched runs: as we write it (sorted), shuffled (children before parents), with a comment behind
+every line, with commas between the numbers, with 1.#IND for every radius, and with a `d` in every radius' exponent,
+which alone is read line by line. Voxels: a smooth path of 10⁵ nodes through 256³ voxels. Fastest of the repeats,
 seconds of processor time and of the clock.
 """
 
@@ -68,11 +69,20 @@ def main() -> None:
     tree = forest(asked.nodes)
     times: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        paths = {name: Path(folder) / f"{name}.swc" for name in ("sorted", "shuffled", "commented")}
+        names = ("sorted", "shuffled", "commented", "commas", "no_radius", "line_by_line")
+        paths = {name: Path(folder) / f"{name}.swc" for name in names}
         times["write"] = fastest(lambda: write_swc(tree, paths["sorted"]), asked.repeats)
         lines = paths["sorted"].read_text().splitlines()
         head, body = [line for line in lines if line[0] == "#"], [line for line in lines if line[0] != "#"]
-        paths["commented"].write_text("\n".join([*head, *(f"{line} # odd" for line in body)]))
+        words = [line.split() for line in body]
+        changed = {
+            "commented": (f"{line} # odd" for line in body),
+            "commas": (",".join(w) for w in words),
+            "no_radius": (" ".join([*w[:5], "1.#IND", w[6]]) for w in words),
+            "line_by_line": (" ".join([*w[:5], "1.5d0", w[6]]) for w in words),
+        }
+        for name, rows in changed.items():
+            paths[name].write_text("\n".join([*head, *rows]))
         np.random.default_rng(0).shuffle(body)
         paths["shuffled"].write_text("\n".join([*head, *body]))
         for name, path in paths.items():

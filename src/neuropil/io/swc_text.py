@@ -1,7 +1,8 @@
 """The text of an SWC file → a table of numbers, whatever program wrote it: what was odd about it is told, not hidden.
 
-Lines of plain numbers are read all at once; only odd ones (comments behind the numbers, commas, `1.#IND`, ...) are read
-one by one, so that a file of 10⁶ nodes takes about as long as its size says.
+Lines of plain numbers are read all at once, those with comments behind the numbers or commas too (see
+`neuropil.io.swc_lines`); only odder ones (`1d3`, other columns than most, ...) are read one by one, so that a
+file of 10⁶ nodes takes about as long as its size says.
 """
 
 from __future__ import annotations
@@ -16,21 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from neuropil.errors import VolumeError
+from neuropil.io.swc_lines import BETWEEN, COLUMNS, COMMENT, DECIMAL, Bytes, Flags, Ints, blanked, surveyed, with_nan
 
-Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
-#: Columns that the format names: id, type, x, y, z, radius, parent.
-COLUMNS = 7
 #: Lines that a message names.
 _NAMED = 5
 #: Whole numbers beyond are not exact in a float.
 _EXACT = 2.0**53
-_PLAIN = np.zeros(256, bool)
-_PLAIN[list(b"0123456789+-.eE \t\r\n")] = True
-_SPACE = np.zeros(256, bool)
-_SPACE[list(b" \t\r\n")] = True
 _UNIT = re.compile(r"^#\s*units?\s*[:=]\s*(\S+)\s*$|^#\s*All positions and radii in (\S+)\s*$", re.I)
 #: A comment's begin; some programs print NaN as 1.#IND.
 _COMMENT = re.compile(r"(?<!\.)#|#(?!ind|qnan|snan|inf)", re.I)
@@ -79,7 +73,7 @@ class Table:
     triples: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     odd: list[Oddity] = field(default_factory=list)
 
-    def rows(self, keep: npt.NDArray[np.bool_]) -> Table:
+    def rows(self, keep: Flags) -> Table:
         """Some of the rows."""
         number, kind, parent, line = (c[keep] for c in (self.number, self.kind, self.parent, self.line))
         xyz, radius = self.xyz[keep], self.radius[keep]
@@ -95,24 +89,20 @@ def parse(raw: bytes, name: str) -> Table:
         If it holds no node, or a line that is neither a comment nor seven numbers; the lines are named.
     """
     text, odd = _as_ascii(raw, name)
-    data = np.frombuffer(text, np.uint8)
+    data: Bytes = np.frombuffer(with_nan(text), np.uint8)
     ends = np.append(np.flatnonzero(data == ord("\n")), len(data))
     starts = np.concatenate([[0], ends[:-1] + 1])
-    tokens, plain, comment = _surveyed(data, starts)
+    written = surveyed(data, starts)
+    data, told = blanked(data, starts, ends, written.comment)
+    seen = surveyed(data, starts) if told else written
     for what, mark in (("lines that end as on Windows", b"\r\n"), ("tabs", b"\t")):
         odd += [Oddity(what, text.count(mark))] if mark in text else []
-    quick = plain & (tokens >= COLUMNS)
-    width = int(np.bincount(tokens[quick]).argmax()) if quick.any() else COLUMNS
-    quick &= tokens == width
-    values = _all_at_once(data, starts, ends, quick, width)
-    if values is None:
-        quick[:] = False
-        values = np.empty((0, width))
-    slow = np.flatnonzero(~quick & ~comment & (tokens > 0))
+    quick, values = _all_at_once(data, starts, ends, seen.plain & (seen.words >= COLUMNS), seen.words)
+    slow = np.flatnonzero(~quick & ~written.comment & (written.words > 0))
     if len(slow) and not quick[: slow[0]].any() and _is_head(text[starts[slow[0]] : ends[slow[0]]]):
         odd += oddity("names of columns without a #", slow[:1] + 1, changed=False)
         slow = slow[1:]
-    rows, more = _one_by_one([text[starts[i] : ends[i]] for i in slow], slow + 1, name)
+    rows = _one_by_one([text[starts[i] : ends[i]] for i in slow], slow + 1, name)
     where = np.concatenate([np.flatnonzero(quick) + 1, slow + 1])
     order = np.argsort(where, kind="stable")
     table = _table(np.concatenate([values[:, :COLUMNS], rows.floats])[order], where[order])
@@ -121,10 +111,13 @@ def parse(raw: bytes, name: str) -> Table:
         table.parent[order >= len(values)] = [rows.parents[i - len(values)] for i in order if i >= len(values)]
     if not len(where):
         raise VolumeError(f"'{name}' holds no node", "lines of id, type, x, y, z, radius, parent", "check the file")
-    wide = np.append(np.flatnonzero(quick & (width > COLUMNS)) + 1, rows.wide)
-    odd += oddity("columns beyond the seven, not kept", wide, changed=True) + more
+    wide = np.flatnonzero(quick & (values.shape[1] > COLUMNS)) + 1
+    odd += oddity("columns beyond the seven, not kept", np.append(wide, rows.wide), changed=True)
+    for what in (COMMENT, DECIMAL, BETWEEN):
+        at = told.get(what, np.empty(0, np.int64))
+        odd += oddity(what, np.append(at[quick[at]] + 1, rows.met.get(what, [])), changed=False)
     table.odd = odd + _radii(table)
-    _stated(text, data, starts, ends, comment, table)
+    _stated(text, starts, ends, written.comment, table)
     return table
 
 
@@ -136,6 +129,7 @@ class _Rows:
     ids: list[int]
     parents: list[int]
     wide: list[int]
+    met: dict[str, list[int]]
     large: bool
 
 
@@ -159,26 +153,19 @@ def _as_ascii(raw: bytes, name: str) -> tuple[bytes, list[Oddity]]:
     return raw, odd
 
 
-def _surveyed(data: Bytes, starts: Ints) -> tuple[Ints, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """For each line the number of its words, whether it has plain numbers only, and whether it is a comment."""
-    if not len(data):
-        return np.zeros(1, np.int64), np.ones(1, bool), np.zeros(1, bool)
-    space = _SPACE[data]
-    begins = ~space
-    begins[1:] &= space[:-1]
-    word_at = np.flatnonzero(begins)
-    edges = np.append(starts, len(data) + 1)
-    first = np.searchsorted(word_at, edges)
-    tokens = np.diff(first)
-    odd_at = np.searchsorted(np.flatnonzero(~_PLAIN[data]), edges)
-    comment = np.zeros(len(starts), bool)
-    has = tokens > 0
-    comment[has] = data[word_at[first[:-1][has]]] == ord("#")
-    return tokens.astype(np.int64), np.diff(odd_at) == 0, comment
+def _all_at_once(data: Bytes, starts: Ints, ends: Ints, plain: Flags, words: Ints) -> tuple[Flags, Floats]:
+    """Which of the plain lines are read (those of the commonest width), and their numbers, (N, width).
+
+    None are, if one of them is no row of numbers after all.
+    """
+    width = int(np.bincount(words[plain]).argmax()) if plain.any() else COLUMNS
+    quick = plain & (words == width)
+    values = _numbers(data, starts, ends, quick, width)
+    return (np.zeros_like(quick), np.empty((0, width))) if values is None else (quick, values)
 
 
-def _all_at_once(data: Bytes, starts: Ints, ends: Ints, quick: npt.NDArray[np.bool_], width: int) -> Floats | None:
-    """The numbers of all plain lines, (N, width); None if one of them is none after all."""
+def _numbers(data: Bytes, starts: Ints, ends: Ints, quick: Flags, width: int) -> Floats | None:
+    """The numbers of these lines, (N, width); None if one of them is none after all."""
     if quick.all():
         chosen = data
     else:
@@ -201,10 +188,9 @@ def _all_at_once(data: Bytes, starts: Ints, ends: Ints, quick: npt.NDArray[np.bo
     return rows if fine else None
 
 
-def _one_by_one(lines: Sequence[bytes], numbers: Ints, name: str) -> tuple[_Rows, list[Oddity]]:
+def _one_by_one(lines: Sequence[bytes], numbers: Ints, name: str) -> _Rows:
     """Read odd lines; every one of them is a node, or the error names it."""
-    rows = _Rows(np.empty((len(lines), COLUMNS)), [], [], [], large=False)
-    met: dict[str, list[int]] = {}
+    rows = _Rows(np.empty((len(lines), COLUMNS)), [], [], [], {}, large=False)
     bad: list[tuple[int, str]] = []
     for i, (line, number) in enumerate(zip(lines, numbers.tolist(), strict=True)):
         words, notes = _words(line.decode("utf-8", "replace"))
@@ -220,7 +206,7 @@ def _one_by_one(lines: Sequence[bytes], numbers: Ints, name: str) -> tuple[_Rows
         if len(words) > COLUMNS:
             rows.wide.append(number)
         for note in notes:
-            met.setdefault(note, []).append(number)
+            rows.met.setdefault(note, []).append(number)
     if bad:
         where, text = bad[0]
         more = f", and {len(bad) - 1} more such lines" if len(bad) > 1 else ""
@@ -229,19 +215,19 @@ def _one_by_one(lines: Sequence[bytes], numbers: Ints, name: str) -> tuple[_Rows
             "id type x y z radius parent on every line",
             "correct the line, or begin it with # to leave it out; if it is the last one, the file was cut short",
         )
-    return rows, [o for what, at in met.items() for o in oddity(what, at, changed=False)]
+    return rows
 
 
 def _words(line: str) -> tuple[list[str], list[str]]:
     """The words of a line without what follows #, and what was odd about them."""
     body, *more = _COMMENT.split(line, maxsplit=1)
-    notes = ["a comment behind the numbers"] if more else []
+    notes = [COMMENT] if more else []
     words = body.split()
     if "," in body:
         inside = all(not w.startswith(",") and not w.endswith(",") and w.count(",") <= 1 for w in words)
         if len(words) >= COLUMNS and inside:
-            return [w.replace(",", ".") for w in words], [*notes, "decimal commas"]
-        return body.replace(",", " ").split(), [*notes, "commas between the numbers"]
+            return [w.replace(",", ".") for w in words], [*notes, DECIMAL]
+        return body.replace(",", " ").split(), [*notes, BETWEEN]
     return words, notes
 
 
@@ -291,7 +277,7 @@ def _radii(table: Table) -> list[Oddity]:
     return odd
 
 
-def _stated(text: bytes, data: Bytes, starts: Ints, ends: Ints, comment: npt.NDArray[np.bool_], table: Table) -> None:
+def _stated(text: bytes, starts: Ints, ends: Ints, comment: Flags, table: Table) -> None:
     """What the comments say of the unit, the voxel size and the origin (z, y, x) goes into the table."""
     for i in np.flatnonzero(comment):
         line = text[starts[i] : ends[i]].decode("utf-8", "replace").strip()
