@@ -45,7 +45,7 @@ def measure(recipe: str, words: list[str], steps: int, threads: int) -> dict[str
     import torch
 
     from neuropil.config import load_config
-    from neuropil.infer.devices import keep_heap
+    from neuropil.infer.devices import cpu_has_bf16, keep_heap
     from neuropil.registry import PRETEXTS
 
     keep_heap()
@@ -61,7 +61,7 @@ def measure(recipe: str, words: list[str], steps: int, threads: int) -> dict[str
     for number in range(steps // 8 + 1):
         started, spent = time.perf_counter(), time.process_time()
         for _ in range(8):
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=cpu_has_bf16()):
                 index = torch.arange(len(image)) + done
                 loss = objective({"image": image, **views, "voxel_size": size, "index": index})
             loss["network"].backward()

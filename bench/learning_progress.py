@@ -27,7 +27,8 @@ from torch import Tensor
 
 from neuropil import api
 from neuropil.pretrain import decision_mim
-from neuropil.pretrain.choosers import AgentChooser, Teacher, View
+from neuropil.pretrain.choosers import Teacher, View
+from neuropil.pretrain.decision_mim import AgentChooser
 from neuropil.pretrain.mae import SlowCopy
 from neuropil.pretrain.masking import Mask
 from neuropil.pretrain.networks import MaskedNetwork

@@ -28,7 +28,8 @@ import numpy.typing as npt
 from neuropil.errors import InputError, NeuropilWarning, VolumeError
 from neuropil.geometry import Box, Float3
 from neuropil.io.base import file_errors, replace_when_whole, unit_nm
-from neuropil.io.swc_text import Ints, Oddity, Table, oddity, parse
+from neuropil.io.swc_lines import Ints
+from neuropil.io.swc_text import Oddity, Table, oddity, parse
 from neuropil.skeleton import Skeleton, depths
 
 UNITS = ("nm", "um", "voxel")

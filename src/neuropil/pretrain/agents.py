@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from neuropil.config.pretrain import AgentsConfig
 from neuropil.geometry import Int3
 from neuropil.models.layers import Conv
-from neuropil.pretrain.masking import finite, gumbel_order, uniform_like
+from neuropil.pretrain.masking import finite, gumbel_order
 
 #: Mean, standard deviation and edge density of a patch.
 STATISTICS = 3
@@ -129,8 +129,13 @@ class Draw:
         return x_BM.gather(1, self.order_BK.argsort(1).argsort(1))
 
 
+def evenly(crops: int, generator: torch.Generator, epsilon: float) -> Tensor:
+    """Which crops (B,) are drawn evenly, whatever their agents want: each with a chance of `epsilon`."""
+    return torch.rand(crops, generator=generator, device=generator.device) < epsilon
+
+
 @torch.no_grad()
-def sample(logits_BN: Tensor, count: int, generator: torch.Generator, *, epsilon: float) -> Draw:
+def sample(logits_BN: Tensor, count: int, generator: torch.Generator, explored_B: Tensor) -> Draw:
     """Draw `count` patches of each crop without replacement.
 
     Parameters
@@ -139,16 +144,16 @@ def sample(logits_BN: Tensor, count: int, generator: torch.Generator, *, epsilon
         The agents' logits.
     generator
         Source of all chance.
-    epsilon
-        Chance that a crop is drawn evenly.
+    explored_B
+        Whether a crop is drawn evenly, whatever its logits; see `evenly`.
 
     Raises
     ------
     InputError
         If some logits are not finite.
     """
-    explored_B = uniform_like(finite(logits_BN)[:, 0], generator) < epsilon
-    order_BK = gumbel_order(logits_BN.masked_fill(explored_B[:, None], 0.0), count, generator)
+    explored_B = explored_B.to(logits_BN.device)
+    order_BK = gumbel_order(finite(logits_BN).masked_fill(explored_B[:, None], 0.0), count, generator)
     return Draw(order_BK, log_prob(logits_BN, order_BK), explored_B)
 
 

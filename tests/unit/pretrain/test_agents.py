@@ -18,6 +18,7 @@ from neuropil.pretrain.agents import (
     between_updates,
     entropy_share,
     epsilon_at,
+    evenly,
     expected_value,
     kl_to_uniform,
     log_prob,
@@ -78,7 +79,7 @@ def test_gradient_of_log_prob_is_finite_and_sums_to_nothing(count: int) -> None:
 
 def test_samples_come_as_often_as_they_say() -> None:
     crops, logits = 60_000, torch.tensor([0.5, -0.5, 1.5, 0.0])
-    draw = sample(logits.expand(crops, 4), 2, torch.Generator().manual_seed(3), epsilon=0.0)
+    draw = sample(logits.expand(crops, 4), 2, torch.Generator().manual_seed(3), torch.zeros(crops, dtype=torch.bool))
     counts = Counter(map(tuple, draw.order_BK.tolist()))
     for order in itertools.permutations(range(4), 2):
         truth = _slow_probability(logits.tolist(), order)
@@ -90,7 +91,8 @@ def test_samples_come_as_often_as_they_say() -> None:
 
 def test_a_share_of_the_crops_is_drawn_evenly_and_says_so() -> None:
     crops, logits = 40_000, torch.tensor([3.0, 0.0, 0.0, 0.0])
-    draw = sample(logits.expand(crops, 4), 1, torch.Generator().manual_seed(3), epsilon=0.25)
+    generator = torch.Generator().manual_seed(3)
+    draw = sample(logits.expand(crops, 4), 1, generator, evenly(crops, generator, 0.25))
     share = float(draw.explored_B.float().mean())
     assert abs(share - 0.25) < 5 * math.sqrt(0.25 * 0.75 / crops)
     even = torch.bincount(draw.order_BK[draw.explored_B, 0], minlength=4) / draw.explored_B.sum()
@@ -103,7 +105,9 @@ def test_a_share_of_the_crops_is_drawn_evenly_and_says_so() -> None:
 
 def test_samples_are_the_same_for_the_same_generator() -> None:
     logits = torch.randn(3, 9, generator=torch.Generator().manual_seed(0))
-    a, b, c = (sample(logits, 4, torch.Generator().manual_seed(s), epsilon=0.5) for s in (1, 1, 2))
+    a, b, c = (
+        sample(logits, 4, torch.Generator().manual_seed(s), torch.tensor([True, False, False])) for s in (1, 1, 2)
+    )
     assert torch.equal(a.order_BK, b.order_BK)
     assert not torch.equal(a.order_BK, c.order_BK)
 
@@ -111,7 +115,7 @@ def test_samples_are_the_same_for_the_same_generator() -> None:
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_logits_that_are_not_finite_are_refused(bad: float) -> None:
     with pytest.raises(InputError, match="finite logits"):
-        sample(torch.tensor([[0.0, bad, 1.0]]), 1, torch.Generator(), epsilon=0.0)
+        sample(torch.tensor([[0.0, bad, 1.0]]), 1, torch.Generator(), torch.tensor([False]))
 
 
 def test_values_go_from_rising_order_to_the_order_of_drawing() -> None:

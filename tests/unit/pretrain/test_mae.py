@@ -9,7 +9,7 @@ import torch
 
 from neuropil.config import load_config
 from neuropil.errors import RunError
-from neuropil.pretrain.choosers import AgentChooser
+from neuropil.pretrain.decision_mim import AgentChooser
 from neuropil.pretrain.mae import MaskedModelling, SlowCopy, view_of
 from neuropil.pretrain.masking import split
 from neuropil.registry import PRETEXTS
@@ -169,7 +169,8 @@ def test_a_hidden_patch_cannot_be_seen() -> None:
 
 
 def test_a_tripped_watchdog_makes_masks_random_loudly(capsys: pytest.CaptureFixture[str]) -> None:
-    objective = _objective("decision_mim", "unetr", "random", "pretrain.agents.patience=2", "pretrain.agents.updates=1")
+    words = [f"pretrain.agents.{word}" for word in ("patience=2", "updates=1", "epsilon_start=0.0", "epsilon_end=0.0")]
+    objective = _objective("decision_mim", "unetr", "random", *words)
     assert isinstance(objective.chooser, AgentChooser)
     with torch.no_grad():
         objective.chooser.agents.actor.weight.fill_(500.0)
@@ -184,7 +185,7 @@ def test_a_tripped_watchdog_makes_masks_random_loudly(capsys: pytest.CaptureFixt
     assert objective.chooser._watchdog.tripped
     assert objective.warnings() == (objective.chooser._watchdog.reason,)
     tensors, values = objective.extra_state()
-    again = _objective("decision_mim", "unetr", "random", "pretrain.agents.patience=2", "pretrain.agents.updates=1")
+    again = _objective("decision_mim", "unetr", "random", *words)
     assert again.warnings() == ()
     again.load_extra_state(tensors, values)
     assert again.warnings() == objective.warnings()
@@ -239,3 +240,25 @@ def test_a_network_that_bounces_has_not_learned() -> None:
         now_BM, before_BM = teacher.losses(view, mask)
         bounced = SlowCopy(objective.kept, objective._config, progress=True).losses(view, mask)[0] - now_BM
     assert float((before_BM - now_BM).abs().mean()) < 0.3 * float(bounced.abs().mean())
+
+
+def test_agents_of_crops_that_are_masked_at_random_are_not_asked() -> None:
+    """What is drawn is what it would be had all been asked; in steps that agents learn from, all are."""
+    objective = _objective("decision_mim", "unetr", "random", "pretrain.agents.epsilon_start=0.5")
+    chooser, teacher = objective.chooser, objective.teacher
+    assert isinstance(chooser, AgentChooser)
+    assert teacher is not None
+    with torch.no_grad():
+        chooser.agents.actor.weight.normal_(generator=torch.Generator().manual_seed(0))
+    asked, crops = [], 8
+    features = teacher.features
+    teacher.features = lambda view: asked.append(len(view.edges_BN)) or features(view)  # type: ignore[assignment,func-returns-value]
+    for step in range(5):
+        view = view_of(_batch(crops=crops), (4, 4, 4), objective._target, (0, step))
+        mask = chooser.choose(view, teacher)
+        again = view_of(_batch(crops=crops), (4, 4, 4), objective._target, (0, step))
+        assert torch.equal(mask.masked_BM, chooser.preview(again, teacher).masked_BM)
+    chosen, previewed = asked[::2], asked[1::2]
+    assert previewed == [crops] * 5
+    assert chosen[0] == chosen[4] == crops
+    assert 0 < sum(chosen[1:4]) < 3 * crops

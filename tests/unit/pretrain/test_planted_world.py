@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from neuropil.config.pretrain import AgentsConfig
-from neuropil.pretrain.agents import Agents, AgentState, entropy_share, sample
+from neuropil.pretrain.agents import Agents, AgentState, entropy_share, evenly, sample
 from neuropil.pretrain.masking import split
 from neuropil.pretrain.policy_update import PolicyUpdate, Rollout
 from neuropil.pretrain.reward import NoiseBaseline
@@ -103,7 +103,7 @@ def _simulate(seed: int, config: AgentsConfig, *, shuffled: bool = False) -> Out
             with torch.no_grad():
                 logits_BN, _ = agents(state)
             least = min(least, float(entropy_share(logits_BN).min()))
-            draw = sample(logits_BN, HIDDEN, chance, epsilon=config.epsilon_end)
+            draw = sample(logits_BN, HIDDEN, chance, evenly(len(logits_BN), chance, config.epsilon_end))
             masked_BM = split(draw.order_BK, N).masked_BM
             kinds_BM, variance_BM = kinds_BN.gather(1, masked_BM), variance_BN.gather(1, masked_BM)
             now_BM, before_BM = world.losses(kinds_BM)
@@ -126,7 +126,7 @@ def _shares(world: World, agents: Agents, chance: torch.Generator) -> Tensor:
     """Frequency of being hidden over chance, by kind, in crops that no one learns from."""
     kinds_BN, state, _ = world.crops(128)
     logits_BN, _ = agents(state)
-    order_BK = sample(logits_BN, HIDDEN, chance, epsilon=0.0).order_BK
+    order_BK = sample(logits_BN, HIDDEN, chance, evenly(128, chance, 0.0)).order_BK
     hidden = torch.bincount(kinds_BN.gather(1, order_BK).flatten(), minlength=3) / 128
     return hidden / (torch.tensor(KINDS) * RATIO)
 

@@ -12,7 +12,7 @@ from safetensors.torch import load, save
 
 from neuropil.config.pretrain import AgentsConfig
 from neuropil.errors import InputError
-from neuropil.pretrain.agents import Agents, AgentState, Draw, kl_to_uniform, sample
+from neuropil.pretrain.agents import Agents, AgentState, Draw, evenly, kl_to_uniform, sample
 from neuropil.pretrain.policy_update import PolicyUpdate, Rollout
 from neuropil.pretrain.state import flattened, nested
 
@@ -36,7 +36,7 @@ def _rollout(
     state = AgentState(features, torch.zeros(crops, N, 3), torch.zeros(N, 3), GRID)
     with torch.no_grad():
         logits, _ = agents(state)
-    draw = sample(logits, count, g, epsilon=epsilon)
+    draw = sample(logits, count, g, evenly(crops, g, epsilon))
     hard = (draw.order_BK == special).float() * float(favourite)
     residual = hard + 0.1 * torch.rand(crops, count, generator=g)
     return Rollout(state, draw, residual, torch.zeros_like(residual))
@@ -231,7 +231,7 @@ def test_what_is_hard_for_its_place_alone_is_no_reason_to_hide_it(by_place: bool
             r = _rollout(agents, g, crops=8, favourite=False)
             state = AgentState(r.state.features_BND, r.state.statistics_BNS, torch.eye(N)[:, :3], GRID)
             with torch.no_grad():
-                draw = sample(agents(state)[0], 4, g, epsilon=0.0)
+                draw = sample(agents(state)[0], 4, g, evenly(8, g, 0.0))
             hard = (draw.order_BK < 3).float() + 0.3 * torch.rand(8, 4, generator=g)
             learner.add(Rollout(state, draw, hard, torch.zeros_like(hard)))
         learner.update(g)
