@@ -5,7 +5,7 @@
 
 Rows: MAE with three quarters hidden; the same network encoding every patch (the least ratio there is: one patch is
 hidden); loss-ranked masks; agents; two views of each crop, restored only, and matched too; a U-Net that restores hidden
-patches, and one that restores and matches two views. With the peak memory of each. JSON: --out.
+patches, and one that restores and matches two views. With the peak memory of each. JSON: --out. Rows take turns.
 On a busy machine look at the seconds of the processor, which other work hardly changes.
 """
 
@@ -18,6 +18,7 @@ import os
 import resource
 import statistics
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ RESULT = Path(__file__).parents[1] / "docs" / "results" / "pretrain_speed.json"
 #: What all rows are compared with; it runs whatever rows are chosen.
 BASE = "mae, 75 % hidden"
 UNET = "model.channels=[16,48,96,192]"
-ROWS = {
+#: Steps that a row takes before the next one's turn, so that rollouts and updates are in.
+ROUND = 8
+ROWS: dict[str, tuple[str, list[str]]] = {
     BASE: ("mae", []),
     "mae, every patch encoded": ("mae", ["pretrain.mask.ratio=0.0001"]),
     "loss-ranked": ("mae", ["pretrain.mask.policy=loss_ranked"]),
@@ -40,8 +43,8 @@ ROWS = {
 }
 
 
-def measure(recipe: str, words: list[str], steps: int, threads: int) -> dict[str, Any]:
-    """Seconds of a step (median over rounds of 8, so that rollouts and updates are in) and peak memory."""
+def worker(line: Connection, recipe: str, words: list[str], steps: int, threads: int) -> None:
+    """Take eight steps whenever asked; answer with seconds of the clock and of the processor, at last with GB held."""
     import torch
 
     from neuropil.config import load_config
@@ -57,10 +60,10 @@ def measure(recipe: str, words: list[str], steps: int, threads: int) -> dict[str
     size = torch.full((config.train.batch, 3), 8.0)
     image = torch.rand(config.train.batch, 1, 64, 64, 64)
     views = {name: torch.rand_like(image) for name in objective.views()}
-    rounds, busy, done = [], [], 0
-    for number in range(steps // 8 + 1):
+    done = 0
+    while line.recv():
         started, spent = time.perf_counter(), time.process_time()
-        for _ in range(8):
+        for _ in range(ROUND):
             with torch.autocast("cpu", torch.bfloat16, enabled=cpu_has_bf16()):
                 index = torch.arange(len(image)) + done
                 loss = objective({"image": image, **views, "voxel_size": size, "index": index})
@@ -70,17 +73,36 @@ def measure(recipe: str, words: list[str], steps: int, threads: int) -> dict[str
             optimiser.zero_grad()
             done += 1
             objective.after_update(done, steps)
-        if number:
-            rounds.append((time.perf_counter() - started) / 8)
-            busy.append((time.process_time() - spent) / 8)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    step, mean = statistics.median(rounds), statistics.fmean(rounds)
-    return {
-        "step_s": round(step, 4),
-        "mean_step_s": round(mean, 4),
-        "processor_s": round(statistics.fmean(busy), 4),
-        "peak_memory_gb": round(memory, 2),
-    }
+        line.send((time.perf_counter() - started, time.process_time() - spent))
+    line.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+
+
+def measured(rows: dict[str, tuple[str, list[str]]], steps: int, threads: int) -> dict[str, dict[str, Any]]:
+    """Seconds of a step and peak memory of each row; the rows take turns, as a machine may slow down for a while."""
+    context = multiprocessing.get_context("spawn")
+    lines: dict[str, Connection] = {}
+    for name, (recipe, words) in rows.items():
+        lines[name], theirs = context.Pipe()
+        context.Process(target=worker, args=(theirs, recipe, words, steps, threads), daemon=True).start()
+    took: dict[str, list[tuple[float, float]]] = {name: [] for name in rows}
+    for number in range(steps // ROUND + 1):
+        for name, line in lines.items():
+            line.send("on")
+            spent = line.recv()
+            # in the first round kernels are made and memory is claimed
+            took[name] += [spent] if number else []
+    found = {}
+    for name, line in lines.items():
+        line.send("")
+        clock, busy = ([row[i] / ROUND for row in took[name]] for i in (0, 1))
+        found[name] = {
+            "step_s": round(statistics.median(clock), 4),
+            "mean_step_s": round(statistics.fmean(clock), 4),
+            "processor_s": round(statistics.fmean(busy), 4),
+            "peak_memory_gb": round(line.recv(), 2),
+        }
+        print(f"{name:28} {found[name]}", flush=True)
+    return found
 
 
 def main() -> None:
@@ -93,14 +115,9 @@ def main() -> None:
     arguments = parser.parse_args()
     from neuropil.versions import versions
 
-    rows = {}
-    for name, (recipe, words) in ROWS.items():
-        if name != BASE and not name.startswith(tuple(arguments.rows)):
-            continue
-        # a process each, so that memory is its own
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            rows[name] = pool.apply(measure, (recipe, words, arguments.steps, arguments.threads))
-        print(f"{name:28} {rows[name]}", flush=True)
+    wanted = tuple(arguments.rows)
+    chosen_rows = {name: row for name, row in ROWS.items() if name == BASE or name.startswith(wanted)}
+    rows = measured(chosen_rows, arguments.steps, arguments.threads)
     base = rows[BASE]
     ratios = {name: round(row["mean_step_s"] / base["mean_step_s"], 3) for name, row in rows.items()}
     busy = {name: round(row["processor_s"] / base["processor_s"], 3) for name, row in rows.items()}

@@ -140,6 +140,7 @@ NETWORKS = Table(
     {
         "resunet": "neuropil.models.resunet:build",
         "unetr": "neuropil.models.unetr:build",
+        "convnext": "neuropil.models.convnext:build",
     },
 )
 
@@ -150,6 +151,7 @@ ENCODERS = Table(
         "resunet": "neuropil.models.resunet:build_encoder",
         "unetr": "neuropil.models.vit3d:build_encoder",
         "vit3d": "neuropil.models.vit3d:build_encoder",
+        "convnext": "neuropil.models.convnext:build_encoder",
         "vit_inflated": "neuropil.models.vit_inflated:build_encoder",
     },
 )

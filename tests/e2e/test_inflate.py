@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from neuropil.cli import main
+from neuropil.config import ConvNeXtConfig
+from neuropil.models.convnext import ConvNeXt3d
 from neuropil.models.vit2d import Planar, PlanarViT
 from neuropil.training.checkpoint import WEIGHTS, Run, read_tensors
 
@@ -81,6 +83,70 @@ def test_the_bare_command_makes_slabs_of_the_middle_section(
     kernel = tensors["encoder.patch_embed.proj.weight"].view(64, 5, 4, 4)
     assert torch.count_nonzero(kernel[:, [0, 1, 3, 4]]) == 0
     assert torch.count_nonzero(kernel[:, 2]) > 0
+
+
+@pytest.fixture
+def convnext(tmp_path: Path) -> Path:
+    """A tiny ConvNeXt under the names of its authors."""
+    torch.manual_seed(0)
+    sizes = ConvNeXtConfig(dims=(8, 12, 16, 24), depths=(1, 1, 2, 1), sections=1, fold=(1, 1, 1, 1))
+    state = {n: t.squeeze(2) if t.ndim == 5 else t for n, t in ConvNeXt3d(sizes, (1.0, 1.0, 1.0)).state_dict().items()}
+    stem = "downsample_layers.0.0.weight"
+    state[stem] = state[stem].expand(-1, 3, -1, -1).clone()
+    torch.save({"model": state}, tmp_path / "convnext.pth")
+    return tmp_path / "convnext.pth"
+
+
+def test_the_road_from_a_convnext_to_a_network(
+    capsys: pytest.CaptureFixture[str], convnext: Path, phantom_h5: Path, tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    inflated, trained = tmp_path / "i", tmp_path / "t"
+    words = ("--depth", "average", "--voxel-size", "40,8,8")
+    code, stdout, stderr = run(capsys, "inflate", convnext, "--out", inflated, *words, "--json")
+    assert code == 0, stderr
+    found = json.loads(stdout)
+    assert (found["family"], found["missing"], found["dropped"]) == ("ConvNeXt", 0, 0)
+    # the stem and its bias, three steps down, and a kernel in each of five blocks
+    assert (found["changed"], len(found["fold"])) == (10, 4)
+    assert "colours folded into one grey value" in stderr
+    assert "channels [8, 12, 16, 24]" in (inflated / "README.md").read_text()
+    given = ("--image", f"{phantom_h5}:raw", "--labels", f"{phantom_h5}:labels")
+    small = ("model.convnext.decoder=[8,8,8,8,8]", "data.crop=[8,32,32]", "predict.tile=[8,32,32]")
+    settings = sets(*(w for w in tiny if "crop" not in w and "predict" not in w), *small, "train.lr=1e-12")
+    more = sets("predict.overlap=[0,8,8]", "train.layer_decay=0.75")
+    code, _, stderr = run(capsys, "train", *given, "--out", trained, "--init", inflated, "--steps", 2, *settings, *more)
+    assert code == 0, stderr
+    assert "taken over from" in stderr
+    assert "channels [8, 12, 16, 24]" in stderr
+    assert "(100.0% of what was asked)" in stderr
+    first, _ = read_tensors(inflated / WEIGHTS)
+    network = Run.open(trained).load_model()
+    assert set(first) == network.encoder_names()
+    own = network.state_dict()
+    assert all(torch.allclose(own[name], tensor, atol=1e-6) for name, tensor in first.items())
+    code, _, stderr = run(capsys, "predict", trained, f"{phantom_h5}:raw", "--out", tmp_path / "a.zarr")
+    assert code == 0, stderr
+    code, _, stderr = run(capsys, "report", inflated, trained, "--out", tmp_path / "r.html")
+    assert code == 0, stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "a ConvNeXt, without a voxel size"),
+        (("--voxel-size", "8,8,8", "--patch", "4,8,8"), "no patch: it has none"),
+        (("--voxel-size", "8,8,8", "--mode", "cube"), "modes are of patches"),
+        (("--voxel-size", "8,8,8", "--set", "model.convnext.dims=[8,12,16,32]"), "is not the encoder"),
+        (("--voxel-size", "8,8,8", "--set", "inflate.sections=2"), "an odd number"),
+    ],
+)
+def test_what_a_convnext_has_not_is_refused(
+    capsys: pytest.CaptureFixture[str], convnext: Path, tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    code, stdout, stderr = run(capsys, "inflate", convnext, "--out", tmp_path / "i", *words)
+    assert (code, stdout) == (2, "")
+    assert message in stderr
+    assert not (tmp_path / "i").exists()
 
 
 def test_a_folder_with_something_in_it_is_refused_before_anything_is_read(

@@ -24,12 +24,13 @@ def inflate(
     voxel_size: Float3 | None = None,
     set: Sequence[str] = (),
 ) -> Run:
-    """Make the weights of a 2-D vision transformer an encoder for `train(..., init=run)`.
+    """Make the weights of a 2-D vision transformer or ConvNeXt an encoder for `train(..., init=run)`.
 
     Parameters
     ----------
     source
-        A local file of DINO, DINOv2, DINOv3, MAE, torchvision, timm or Hugging Face; nothing in it is executed.
+        A local file of DINO, DINOv2, DINOv3, MAE, torchvision, timm or Hugging Face, a transformer or a ConvNeXt;
+        nothing in it is executed.
     out
         The run directory.
     depth
@@ -37,9 +38,11 @@ def inflate(
     mode
         "slab" (a patch is as deep as the crop) or "cube"; `inflate.mode` of the settings.
     patch
-        Voxels of a patch, z, y, x; kernels are resized in the plane where it differs from the file's.
+        Voxels of a patch, z, y, x; kernels are resized in the plane where it differs from the file's. A ConvNeXt has
+        none.
     voxel_size
-        nm, z, y, x, of the volumes to come, from which the depth of a patch follows in mode cube.
+        nm, z, y, x, of the volumes to come, from which the depth of a patch follows in mode cube, and where a ConvNeXt
+        puts sections together, which needs it.
     set
         Settings as "a.b=value".
 

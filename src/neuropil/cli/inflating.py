@@ -13,7 +13,10 @@ from neuropil.geometry import Int3
 
 
 def inflate(
-    source: Annotated[Path, typer.Argument(help="A local file of DINO, DINOv2, DINOv3, MAE, torchvision, timm or HF.")],
+    source: Annotated[
+        Path,
+        typer.Argument(help="A local file of DINO, DINOv2, DINOv3, MAE, torchvision, timm or HF."),
+    ],
     out: Annotated[Path, typer.Option("--out", help="The run directory.")],
     depth: Annotated[
         str | None, typer.Option("--depth", help="How kernels are spread over sections: center, average, gaussian.")
@@ -24,7 +27,7 @@ def inflate(
     set_: Set = None,
     json: Json = False,
 ) -> None:
-    """Make the weights of a 2-D vision transformer 3-D, for train --init."""
+    """Make the weights of a 2-D vision transformer or ConvNeXt 3-D, for train --init."""
     from neuropil import api
 
     run = api.inflate(
@@ -36,9 +39,10 @@ def inflate(
         voxel_size=voxel_size_of(voxel_size),
         set=set_ or [],
     )
-    found = run.card["inflation"]
+    found, steps = run.card["inflation"], run.config.model.convnext.fold
     counts = {what: len(found[what]) for what in ("copied", "changed", "new", "dropped", "missing")}
-    show({"run": str(run.path), "family": found["family"], "patch": run.card["patch"], **counts}, json)
+    size = {"patch": run.card["patch"]} if "patch" in run.card else {"fold": list(steps or ())}
+    show({"run": str(run.path), "family": found["family"], **size, **counts}, json)
 
 
 def _patch(text: str | None) -> Int3 | None:

@@ -1,5 +1,6 @@
 """Every setting of the program with its one default: strict, typed, frozen; YAML in and out; `a.b=value` overrides."""
 
+from neuropil.config.convnext import ConvNeXtConfig
 from neuropil.config.data import AugmentConfig, DataConfig
 from neuropil.config.decode import FragmentsConfig, PredictConfig, Score, SegmentConfig
 from neuropil.config.inflate import InflateConfig, InflatedConfig
@@ -14,6 +15,7 @@ from neuropil.config.train import TrainConfig
 __all__ = [
     "AugmentConfig",
     "Config",
+    "ConvNeXtConfig",
     "DataConfig",
     "FragmentsConfig",
     "InflateConfig",

@@ -39,6 +39,10 @@ class InflateConfig(Settings):
     slab: int = Field(5, ge=1, description="sections of a patch in mode slab, where no patch is given")
     levels: int = Field(8, ge=1, description="places of the depth table in mode cube")
     heads: int | None = Field(None, ge=1, description="heads of the file; read from it or from its family when empty")
+    sections: int = Field(3, ge=1, description="sections of the depthwise kernels of a ConvNeXt, odd")
+    stem_stride: Literal[2, 4] = Field(
+        4, description="voxels that the stem of a ConvNeXt moves on by; 2 keeps more resolution than its source had"
+    )
     mean: Rgb = Field((0.485, 0.456, 0.406), description="of the colours that the file was trained on, 0..1")
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = Field(
         (0.229, 0.224, 0.225), description="spread of the colours that the file was trained on"
@@ -47,7 +51,7 @@ class InflateConfig(Settings):
         0.95, description="least share of the encoder's weights that must come from the file"
     )
 
-    @field_validator("slab")
+    @field_validator("slab", "sections")
     @classmethod
     def _odd(cls, slab: int) -> int:
         if slab % 2 == 0:

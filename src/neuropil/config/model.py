@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from neuropil.config.base import Offset, Settings
+from neuropil.config.convnext import ConvNeXtConfig
 from neuropil.config.inflate import InflatedConfig
 
 
@@ -69,11 +70,11 @@ _APART = 1000.0
 class ModelConfig(Settings):
     """The network."""
 
-    name: str = Field("resunet", description="resunet, unetr, or package.module:build")
+    name: str = Field("resunet", description="resunet, unetr, convnext, or package.module:build")
     encoder: str | None = Field(
         None,
-        description="what pretraining trains and unetr reads (vit3d, vit_inflated, resunet, package.module:build); "
-        "that of the network when empty",
+        description="what pretraining trains and unetr reads (vit3d, vit_inflated, resunet, convnext, "
+        "package.module:build); that of the network when empty",
     )
     channels: tuple[int, ...] = Field((16, 32, 64, 96), description="channels of each level of resunet, finest first")
     blocks: int = Field(1, ge=1, description="residual blocks a level")
@@ -81,6 +82,7 @@ class ModelConfig(Settings):
         "group", description="of convolutions; standardised is the fastest on CPUs"
     )
     vit: ViTConfig = ViTConfig()
+    convnext: ConvNeXtConfig = ConvNeXtConfig()
     flat: bool = Field(
         False, description="nothing is pooled or joined along z: set by training where all images are one voxel deep"
     )

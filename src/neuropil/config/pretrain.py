@@ -77,7 +77,9 @@ class AgentsConfig(Settings):
     variance_bins: int = Field(16, ge=1, description="bins of grey-value variance that noise is judged in")
     variance_range: tuple[PositiveFloat, PositiveFloat] = Field((1e-5, 0.1), description="where the bins begin and end")
     noise_decay: float = Field(0.99, ge=0, lt=1, description="memory of what loss is usual in a bin")
-    patience: int = Field(500, ge=1, description="steps of agents below the entropy floor before masks become random for good")
+    patience: int = Field(
+        500, ge=1, description="steps of agents below the entropy floor before masks become random for good"
+    )
 
     @field_validator("variance_range")
     @classmethod

@@ -14,6 +14,9 @@ An **encoder** is built by a function ``build_encoder(config, voxel_size)`` in t
 - `pyramid(x_BCZYX)`: features (B, D, Z, Y, X) with their strides, finest first;
 - `key_prefix`: what the network around it puts before the names of its state.
 
+Masked and multiscale pretraining of a network whose encoder has no `encode` ask it for `pyramid` and `dim` too, and for
+`climb`, `climb_channels` and `skip_names` (see `neuropil.models.layers.Climbing`).
+
 Transformers have besides `patch`, `grid`, `encode`, `taps` and `positions`; see `neuropil.models.vit3d.ViT3d`.
 """
 

@@ -29,7 +29,7 @@ def plan_levels(voxel_size: Float3, count: int) -> tuple[Level, ...]:
         z, y, x = (2 if s < 2 * fine else 1 for s in size)
         factors.append((z, y, x))
         size = [s * f for s, f in zip(size, factors[-1], strict=True)]
-    return _levels(voxel_size, factors)
+    return with_factors(voxel_size, factors)
 
 
 def plan_to(voxel_size: Float3, patch: Int3) -> tuple[Level, ...]:
@@ -43,10 +43,11 @@ def plan_to(voxel_size: Float3, patch: Int3) -> tuple[Level, ...]:
     primes = [_primes(p) for p in patch]
     depth = max(len(p) for p in primes)
     z, y, x = ([1] * (depth - len(p)) + p for p in primes)
-    return _levels(voxel_size, [(1, 1, 1), *zip(z, y, x, strict=True)])
+    return with_factors(voxel_size, [(1, 1, 1), *zip(z, y, x, strict=True)])
 
 
-def _levels(voxel_size: Float3, factors: Sequence[Int3]) -> tuple[Level, ...]:
+def with_factors(voxel_size: Float3, factors: Sequence[Int3]) -> tuple[Level, ...]:
+    """The levels that one is pooled from the other by these factors, finest first; kernels from the voxel size."""
     stride, levels = (1, 1, 1), []
     for factor in factors:
         stride = (stride[0] * factor[0], stride[1] * factor[1], stride[2] * factor[2])

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from neuropil.config import ModelConfig, ViTConfig
 from neuropil.errors import ConfigError
 from neuropil.geometry import Float3, Int3
-from neuropil.models.layers import Climbing, Down, ResBlock, Up, conv, norm
-from neuropil.models.levels import Level, plan_to
+from neuropil.models.decoder import OnEncoder, fine_stem, ratio
+from neuropil.models.layers import Down, ResBlock, Up
+from neuropil.models.levels import plan_to
 from neuropil.models.vit3d import ViT3d
 from neuropil.registry import ENCODERS
 
@@ -53,7 +54,7 @@ def plan_taps(config: ViTConfig, levels: int) -> tuple[int, ...]:
     return config.taps
 
 
-class UNETR(Climbing):
+class UNETR(OnEncoder):
     """Image to logits: (B, 1, Z, Y, X) → (B, outputs, Z, Y, X); extents must be multiples of `stride`.
 
     Parameters
@@ -98,43 +99,15 @@ class UNETR(Climbing):
         self.places = tuple(range(len(levels) - early, len(levels)))
         self.tap_norms = nn.ModuleList(nn.LayerNorm(dim, eps=1e-6) for _ in self.places)
         self.tap_ups = nn.ModuleList(
-            Up(dim, widths[n], _ratio(self.stride, levels[n].stride), kind) for n in self.places
+            Up(dim, widths[n], ratio(self.stride, levels[n].stride), kind) for n in self.places
         )
-        self.stem = _stem(widths[0], levels[0], kind)
+        self.stem = fine_stem(widths[0], levels[0].kernel, kind)
         self.half_res = nn.Sequential()
         if len(levels) > 1:
             kernel = levels[1].kernel
             self.half_res.append(Down(widths[0], widths[1], levels[1].factor, kind))
             self.half_res.append(ResBlock(widths[1], widths[1], (kernel, kernel), kind))
-        self.ups, self.merges, self.decoders = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
-        below, stride = dim, self.stride
-        for width, level in zip(widths[::-1], levels[::-1], strict=True):
-            self.ups.append(Up(below, width, _ratio(stride, level.stride), kind))
-            self.merges.append(norm(kind, width))
-            self.decoders.append(_decoder(width, level, config.blocks, kind))
-            below, stride = width, level.stride
-        self.climb_channels = tuple(reversed(widths))
-        self.head = conv(widths[0], outputs, (1, 1, 1), bias=True)
-        nn.init.normal_(self.head.weight, std=0.01)
-
-    @property
-    def layers(self) -> int:
-        """Number of the last layer; see `layer_of`."""
-        return self.encoder.layers
-
-    def layer_of(self, name: str) -> int:
-        """Layer of a parameter: those of the transformer, whose last holds the whole decoder too."""
-        within = name.removeprefix("encoder.")
-        return self.layers if within == name else self.encoder.layer_of(within)
-
-    def encoder_names(self) -> set[str]:
-        """Names of the state that pretraining makes: the transformer's."""
-        return {f"encoder.{name}" for name in self.encoder.encoder_names()}
-
-    def no_decay(self) -> set[str]:
-        """Names of parameters that weight decay must not touch: biases, normalisation, tokens without a place."""
-        plain = {name for name, parameter in self.named_parameters() if parameter.ndim == 1}
-        return plain | {f"encoder.{name}" for name in self.encoder.no_decay()}
+        self.way_up(levels, widths, outputs, config.blocks, kind)
 
     def forward(self, x_BCZYX: Tensor) -> Tensor:
         *early, y = self._tapped(x_BCZYX)
@@ -168,21 +141,3 @@ def _encoder(config: ModelConfig, voxel_size: Float3) -> ViT3d:
             "--set model.encoder=vit3d, or --set model.name=resunet",
         )
     return encoder
-
-
-def _stem(width: int, level: Level, kind: str) -> nn.Sequential:
-    first = conv(1, width, (level.kernel[0], 3, 3), kind)
-    return nn.Sequential(
-        first, norm(kind, width), nn.ReLU(), conv(width, width, level.kernel, kind), norm(kind, width), nn.ReLU()
-    )
-
-
-def _decoder(width: int, level: Level, blocks: int, kind: str) -> nn.Sequential:
-    full = level.stride == (1, 1, 1)
-    # an affinity joins two sections, so the last convolution before the head sees both whatever the voxel size
-    kernels = (level.kernel, (3, 3, 3) if full else level.kernel)
-    return nn.Sequential(*(ResBlock(width, width, kernels, kind) for _ in range(1 if full else blocks)))
-
-
-def _ratio(a: Int3, b: Int3) -> Int3:
-    return a[0] // b[0], a[1] // b[1], a[2] // b[2]

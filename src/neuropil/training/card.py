@@ -26,8 +26,7 @@ def _inflated_card(run: Run) -> str:
     lines = [
         f"# {run.path.name}: an encoder inflated from a 2-D {found['family']} model",
         "",
-        f"- **Encoder** {config.model.encoder}, width {config.model.vit.dim}, {config.model.vit.depth} blocks; patches "
-        f"of {card['patch']} voxels; kernels spread: {config.inflate.depth}",
+        f"- **Encoder** {config.model.encoder}, {_sizes(run)}; kernels spread: {config.inflate.depth}",
         f"- **From** `{card['sources'][0]['image']}`, sha256 {card['sources'][0]['sha256']}",
         f"- **Made** {card['created']}, neuropil {card['versions']['neuropil']}",
         "- **Licence** of these weights: that of the file; of some families it is not free",
@@ -48,6 +47,15 @@ def _inflated_card(run: Run) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _sizes(run: Run) -> str:
+    """Of an inflated encoder."""
+    model = run.config.model
+    if model.encoder == "convnext":
+        own = model.convnext
+        return f"channels {list(own.dims)}, blocks {list(own.depths)}; sections put together {list(own.fold or ())}"
+    return f"width {model.vit.dim}, {model.vit.depth} blocks; patches of {run.card['patch']} voxels"
 
 
 def use_command(run: Run, name: str | None = None) -> str:

@@ -18,10 +18,17 @@ from neuropil.models.vit3d import plan_patch
 from neuropil.training.checkpoint import WEIGHTS, Run, read_tensors
 
 #: Settings under model. that say what weights mean and that no shape tells, by encoder.
-_UNSEEN = {"resunet": ("norm",), "vit3d": ("vit.heads", "vit.eps", "vit.wavelengths_nm")}
+_UNSEEN = {
+    "resunet": ("norm",),
+    "vit3d": ("vit.heads", "vit.eps", "vit.wavelengths_nm"),
+    "convnext": ("convnext.stem_stride", "convnext.eps"),
+}
 #: Settings under model. that an encoder's weights depend on, by encoder.
 _DEPENDS = {
     "resunet": ("channels", "blocks", "norm"),
+    "convnext": tuple(
+        f"convnext.{name}" for name in ("dims", "depths", "sections", "stem_stride", "fold", "layer_scale", "eps")
+    ),
     "vit3d": (
         *("vit.dim", "vit.depth", "vit.heads", "vit.mlp_ratio", "vit.mlp", "vit.eps"),
         *("vit.patch", "vit.wavelengths_nm", "vit.layer_scale", "vit.prefix_tokens"),
@@ -133,7 +140,7 @@ def encoder_words(run: Run, ours: ModelConfig, voxel_size: Float3 | None) -> lis
         nm, z, y, x, of what the network is for; None if it is not known.
     """
     theirs = run.config.model
-    if encoder_of(theirs) == "vit_inflated":
+    if encoder_of(theirs) == "vit_inflated" or "inflation" in run.card:
         return []  # all of it is taken over
     depends = _DEPENDS.get(encoder_of(theirs), [n for n in _leaves(theirs) if n not in {"offsets", "flat"}])
     words = []

@@ -1,25 +1,46 @@
-"""`inflate_to_run`: from a file of a 2-D vision transformer to a run directory that holds an encoder."""
+"""`inflate_to_run`: from a file of a 2-D network to a run directory that holds an encoder."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from neuropil.config import Config, ViTConfig, override
+from torch import Tensor
+
+from neuropil.config import Config, InflateConfig, override
+from neuropil.errors import ConfigError
 from neuropil.geometry import Float3, Int3
 from neuropil.models import build_encoder
-from neuropil.models.checkpoints2d import ViT2d, read_vit2d
+from neuropil.models.checkpoints2d import (
+    ConvNeXt2d,
+    ViT2d,
+    convnext_family,
+    open_weights,
+    read_convnext,
+    read_vit2d,
+)
 from neuropil.models.inflate import InflateReport, inflate, plan_inflated
+from neuropil.models.inflate_convnext import inflate_convnext, plan_convnext
 from neuropil.training.card import model_card
 from neuropil.training.checkpoint import WEIGHTS, Run, load_exactly, write_atomic, write_tensors
 from neuropil.training.rundir import origin
 from neuropil.training.transfer import sha256_of
 
-#: The settings that an inflated run begins from.
-_MODEL = {"name": "unetr", "encoder": "vit_inflated"}
+
+@dataclass(frozen=True)
+class _Made:
+    """An encoder from a file: its settings, every tensor, the account, what run.json says besides, and a first line."""
+
+    source: ViT2d | ConvNeXt2d
+    config: Config
+    tensors: dict[str, Tensor]
+    report: InflateReport
+    card: dict[str, Any]
+    about: list[str]
 
 
 def inflate_to_run(
@@ -30,7 +51,7 @@ def inflate_to_run(
     patch: Int3 | None,
     voxel_size: Float3 | None,
 ) -> Run:
-    """Read a 2-D vision transformer, make it 3-D, and keep it as an encoder for `train --init`.
+    """Read a 2-D vision transformer or ConvNeXt, make it 3-D, and keep it as an encoder for `train --init`.
 
     Parameters
     ----------
@@ -39,9 +60,9 @@ def inflate_to_run(
     out
         The run directory to make.
     words
-        Settings as "a.b=value": those under `inflate.` say how, those under `model.vit.` go over what the file says.
+        Settings as "a.b=value": those under `inflate.` say how, those under `model.` go over what the file says.
     patch, voxel_size
-        Voxels of a patch, and nm, z, y, x; see `neuropil.models.inflate.plan_inflated`.
+        Voxels of a patch, and nm, z, y, x; see `neuropil.models.inflate.plan_inflated`, and `plan_convnext`.
 
     Raises
     ------
@@ -49,54 +70,73 @@ def inflate_to_run(
         If settings, file or directory cannot be used.
     """
     how = override(Config(), [w for w in words if w.strip().startswith("inflate.")]).inflate
-    read = read_vit2d(source, heads=how.heads)
-    planned = plan_inflated(read, how, patch, voxel_size)
-    config = override(_settings(planned), words)
-    tensors, report = inflate(read, config.model.vit, how)
-    encoder: Any = build_encoder(config.model, (1.0, 1.0, 1.0))
-    load_exactly(encoder, tensors, str(read.path))
-    told = _told(read, report)
-    print("\n".join(told), file=sys.stderr)
+    file = open_weights(Path(source))
+    if convnext_family(file.tensors) is not None:
+        made = _convolutional(read_convnext(file), how, words, patch, voxel_size)
+    else:
+        made = _transformer(read_vit2d(file, heads=how.heads), how, words, patch, voxel_size)
+    encoder: Any = build_encoder(made.config.model, voxel_size or (1.0, 1.0, 1.0))
+    load_exactly(encoder, made.tensors, str(made.source.path))
+    print("\n".join([*made.about, *made.report.lines()]), file=sys.stderr)
     weights = sum(p.numel() for p in encoder.parameters())
-    run = Run.create(out, config, _card(read, report, config, weights, voxel_size))
+    run = Run.create(out, made.config, _card(made, weights, voxel_size))
     state = {"step": 0, "calibration": {}}
-    write_tensors(run.path / WEIGHTS, {encoder.key_prefix + name: t for name, t in tensors.items()}, state)
+    write_tensors(run.path / WEIGHTS, {encoder.key_prefix + name: t for name, t in made.tensors.items()}, state)
     run = run.updated(status="complete")
     write_atomic(run.path / "README.md", model_card(run).encode())
     return run
 
 
-def _settings(planned: ViTConfig) -> Config:
-    own = Config()
-    model = own.model.model_copy(update={**_MODEL, "vit": planned})
-    return own.model_copy(update={"model": model})
-
-
-def _card(
-    read: ViT2d, report: InflateReport, config: Config, weights: int, voxel_size: Float3 | None
-) -> dict[str, Any]:
+def _transformer(
+    read: ViT2d, how: InflateConfig, words: Sequence[str], patch: Int3 | None, voxel_size: Float3 | None
+) -> _Made:
+    config = override(_settings("unetr", "vit_inflated", vit=plan_inflated(read, how, patch, voxel_size)), words)
+    tensors, report = inflate(read, config.model.vit, how)
     assert config.model.vit.patch is not None  # filled by `plan_inflated`
+    about = {"heads_from": read.heads_from, "notes": list(read.notes), "shape": asdict(read.shape)}
+    card = {"patch": list(config.model.vit.patch), "inflation": about}
+    return _Made(read, config, tensors, report, card, _told(read))
+
+
+def _convolutional(
+    read: ConvNeXt2d, how: InflateConfig, words: Sequence[str], patch: Int3 | None, voxel_size: Float3 | None
+) -> _Made:
+    if patch is not None:
+        raise ConfigError(f"--patch {patch} for '{read.path}', a ConvNeXt", "no patch: it has none", "leave it out")
+    if any(word.replace(" ", "").startswith("inflate.mode=") for word in words):
+        raise ConfigError(f"a mode for '{read.path}', a ConvNeXt", "none: modes are of patches", "leave --mode out")
+    config = override(_settings("convnext", "convnext", convnext=plan_convnext(read, how, voxel_size)), words)
+    tensors, report = inflate_convnext(read, config.model.convnext, how)
+    about = {"shape": {"dims": list(read.dims), "depths": list(read.depths)}}
+    told = (
+        f"'{read.path}': a {read.family} of {list(read.dims)} channels and {list(read.depths)} blocks; sections put "
+        f"together by the stem and the steps after it: {list(config.model.convnext.fold or ())}"
+    )
+    return _Made(read, config, tensors, report, {"inflation": about}, [told])
+
+
+def _settings(name: str, encoder: str, **sizes: Any) -> Config:
+    own = Config()
+    return own.model_copy(update={"model": own.model.model_copy(update={"name": name, "encoder": encoder, **sizes})})
+
+
+def _card(made: _Made, weights: int, voxel_size: Float3 | None) -> dict[str, Any]:
+    path = made.source.path
     return {
-        **origin(config, weights),
+        **origin(made.config, weights),
         "kind": "encoder",
-        # positions count patches: an encoder fits voxels of any size
+        # positions count patches, and steps are kept: an encoder fits voxels of any size
         "voxel_size": None if voxel_size is None else list(voxel_size),
         "offsets": [],
-        "patch": list(config.model.vit.patch),
-        "sources": [{"image": str(read.path), "sha256": sha256_of(read.path)}],
+        "sources": [{"image": str(path), "sha256": sha256_of(path)}],
         "init": None,
         "best": {"step": 0},
-        "inflation": {
-            "family": read.family,
-            "heads_from": read.heads_from,
-            "notes": list(read.notes),
-            "shape": asdict(read.shape),
-            **report.summary(),
-        },
+        **made.card,
+        "inflation": {"family": made.source.family, **made.card["inflation"], **made.report.summary()},
     }
 
 
-def _told(read: ViT2d, report: InflateReport) -> list[str]:
+def _told(read: ViT2d) -> list[str]:
     shape = read.shape
     positions = "rotary positions" if shape.grid is None else f"positions for {shape.grid[0]} x {shape.grid[1]} patches"
     return [
@@ -104,5 +144,4 @@ def _told(read: ViT2d, report: InflateReport) -> list[str]:
         f"({read.heads_from}), patches of {shape.patch[0]} x {shape.patch[1]}, {positions}, "
         f"{shape.prefix} tokens without a place",
         *(f"  {note}" for note in read.notes),
-        *report.lines(),
     ]

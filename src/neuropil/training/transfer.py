@@ -21,8 +21,12 @@ from neuropil.tasks.base import task_named
 from neuropil.training.checkpoint import CARD, WEIGHTS, Run, read_tensors
 from neuropil.training.encoders import check_lone, check_unseen, encoder_words
 
-#: Settings under model.vit. that are of the network around an encoder, or of its training: never taken over.
-_OWN = ("taps", "decoder", "drop_path", "checkpointing")
+#: Encoders that may come from a file of somebody else, where their sizes are under model., and which settings there are
+#: of the network around them, or of its training: never taken over.
+_INFLATED = {
+    "vit_inflated": ("vit", ("taps", "decoder", "drop_path", "checkpointing")),
+    "convnext": ("convnext", ("decoder", "drop_path")),
+}
 
 
 @dataclass(frozen=True)
@@ -102,30 +106,33 @@ def adopted(config: Config, init: str | None, voxel_size: Float3) -> Config:
         return config
     run = Run.open(folder)
     config, theirs = _encoder_only(config, run, str(folder)), run.config.model
-    if theirs.encoder != "vit_inflated":
-        check_unseen(config.model, run, voxel_size)
-    else:
+    if (theirs.encoder in _INFLATED and "inflation" in run.card) or theirs.encoder == "vit_inflated":
         config = _inflated_sizes(config, theirs, str(init))
+    else:
+        check_unseen(config.model, run, voxel_size)
     return _their_steps(config, run, voxel_size, str(folder))
 
 
 def _inflated_sizes(config: Config, theirs: ModelConfig, init: str) -> Config:
+    part, own = _INFLATED[str(theirs.encoder)]
     values = config.model_dump(mode="json")
-    kept = {key: values["model"]["vit"][key] for key in _OWN}
-    values["model"] |= {
-        "name": theirs.name,
-        "encoder": theirs.encoder,
-        "vit": {**theirs.vit.model_dump(mode="json"), **kept},
-    }
+    sizes = theirs.model_dump(mode="json")[part]
+    kept = {key: values["model"][part][key] for key in own}
+    values["model"] |= {"name": theirs.name, "encoder": theirs.encoder, part: {**sizes, **kept}}
     taken = parse_config(values)
     if taken != config:
-        sizes = f"width {theirs.vit.dim}, {theirs.vit.depth} blocks, patches of {theirs.vit.patch}"
         print(
-            f"taken over from '{init}': model.name={theirs.name}, model.encoder={theirs.encoder}, and model.vit "
-            f"({sizes}) except {', '.join(_OWN)}",
+            f"taken over from '{init}': model.name={theirs.name}, model.encoder={theirs.encoder}, and model.{part} "
+            f"({_sizes(theirs)}) except {', '.join(own)}",
             file=sys.stderr,
         )
     return taken
+
+
+def _sizes(model: ModelConfig) -> str:
+    if model.encoder == "convnext":
+        return f"channels {list(model.convnext.dims)}, blocks {list(model.convnext.depths)}"
+    return f"width {model.vit.dim}, {model.vit.depth} blocks, patches of {model.vit.patch}"
 
 
 def _encoder_only(config: Config, run: Run, where: str) -> Config:

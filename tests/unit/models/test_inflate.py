@@ -19,7 +19,6 @@ from neuropil.models.inflate import (
     depth_profile,
     grey_kernel,
     inflate,
-    inflate_convnext,
     inflated_kernel,
     plan_inflated,
     resized_kernel,
@@ -311,43 +310,3 @@ def test_unetr_runs_on_an_inflated_encoder_and_all_of_it_learns(name: str, tmp_p
 def test_unetr_refuses_an_encoder_that_is_no_transformer() -> None:
     with pytest.raises(ConfigError, match=r"model\.encoder = resunet in unetr"):
         build_model(ModelConfig(name="unetr", encoder="resunet"), (8, 8, 8), 3)
-
-
-# --- convolutions
-
-
-def convnext() -> dict[str, Tensor]:
-    torch.manual_seed(0)
-    return {
-        "downsample_layers.0.0.weight": torch.randn(8, 3, 4, 4),
-        "downsample_layers.0.0.bias": torch.randn(8),
-        "downsample_layers.0.1.weight": torch.ones(8),
-        "stages.0.0.dwconv.weight": torch.randn(8, 1, 7, 7),
-        "stages.0.0.pwconv1.weight": torch.randn(32, 8),
-        "stages.0.0.gamma": torch.ones(8),
-        "downsample_layers.1.1.weight": torch.randn(16, 8, 2, 2),
-    }
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_convolutions_answer_equal_sections_as_the_image(kind: str) -> None:
-    flat = convnext()
-    made, told = inflate_convnext(flat, InflateConfig(depth=kind))
-    assert made.keys() == told.keys() == flat.keys()
-    assert made["downsample_layers.0.0.weight"].shape == (8, 1, 4, 4, 4)
-    assert made["stages.0.0.dwconv.weight"].shape == (8, 1, 3, 7, 7)
-    assert made["downsample_layers.1.1.weight"].shape == (16, 8, 2, 2, 2)
-    assert all(torch.equal(made[n], flat[n]) for n, what in told.items() if what == "copied")
-    assert sum(what == "copied" for what in told.values()) == 3
-    values = torch.rand(1, 1, 16, 16)
-    mean, std = (torch.tensor(v)[None, :, None, None] for v in (MEAN, STD))
-    image = (values.expand(-1, 3, -1, -1) - mean) / std
-    stem, bias = "downsample_layers.0.0.weight", "downsample_layers.0.0.bias"
-    flat_out = F.conv2d(image, flat[stem], flat[bias], stride=4)
-    deep_in = values[:, :, None].expand(-1, -1, 4, -1, -1)
-    deep_out = F.conv3d(deep_in, made[stem], made[bias], stride=4)
-    assert torch.allclose(deep_out[:, :, 0], flat_out, atol=1e-4)
-    name = "stages.0.0.dwconv.weight"
-    flat_out = F.conv2d(flat_out, flat[name], padding=3, groups=8)
-    deep_out = F.conv3d(deep_out.expand(-1, -1, 3, -1, -1), made[name], padding=(0, 3, 3), groups=8)
-    assert torch.allclose(deep_out[:, :, 0], flat_out, atol=1e-3)

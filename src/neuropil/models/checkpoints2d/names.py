@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from torch import Tensor
 
 from neuropil.errors import RunError, listed
+from neuropil.models.checkpoints2d.convnext import convnext_family
 
 #: The kernel of patches, by which the transformer is found within a file.
 _ANCHORS = (
@@ -20,7 +21,6 @@ _ANCHORS = (
     "embeddings.patch_embeddings.projection.weight",
     "embeddings.patch_embeddings.weight",
 )
-CONVNEXT_ANCHOR = "downsample_layers.0.0.weight"
 #: What may stand before the names of a whole model, best first where a file holds several.
 _BEFORE = re.compile(
     r"(?:(?:module|_orig_mod|teacher|model|backbone|encoder|visual|trunk|vit|dinov2|dinov2_with_registers|dinov3_vit"
@@ -136,11 +136,9 @@ def _useless(name: str) -> str | None:
 
 
 def _stranger(tensors: Mapping[str, Tensor], where: str) -> RunError:
-    if within(tensors, (CONVNEXT_ANCHOR,)) is not None:
+    if convnext_family(tensors) is not None:
         return RunError(
-            f"{where} is a ConvNeXt",
-            "a vision transformer",
-            "neuropil.models.inflate.inflate_convnext makes its kernels 3-D",
+            f"{where} is a ConvNeXt", "a vision transformer", "read_convnext, or neuropil inflate, takes it"
         )
     return RunError(
         f"{where} holds no 2-D vision transformer: among {len(tensors)} tensors ({listed(list(tensors))}) there is no "

@@ -15,7 +15,7 @@ from torch import Tensor
 from neuropil.errors import RunError, listed
 from neuropil.models.checkpoints2d.files import WeightFile, open_weights
 from neuropil.models.checkpoints2d.lookalikes import named_gains, refuse_lookalikes, several_heads
-from neuropil.models.checkpoints2d.names import CONVNEXT_ANCHOR, renamed, within
+from neuropil.models.checkpoints2d.names import renamed
 from neuropil.models.fitting import misfits
 from neuropil.models.vit2d import Planar, PlanarViT
 from neuropil.models.vit_inflated import rope_periods
@@ -73,13 +73,14 @@ class ViT2d:
         return network.eval()
 
 
-def read_vit2d(path: str | os.PathLike[str], *, heads: int | None = None) -> ViT2d:
+def read_vit2d(path: str | os.PathLike[str] | WeightFile, *, heads: int | None = None) -> ViT2d:
     """Read a 2-D vision transformer from a local file.
 
     Parameters
     ----------
     path
-        `.safetensors`, `.pth`, `.pt`, or a folder as Hugging Face makes them, whose `config.json` is believed.
+        `.safetensors`, `.pth`, `.pt`, or a folder as Hugging Face makes them, whose `config.json` is believed; or what
+        `open_weights` made of it.
     heads
         Attention heads, where neither file nor family says them: no shape depends on them.
 
@@ -88,7 +89,7 @@ def read_vit2d(path: str | os.PathLike[str], *, heads: int | None = None) -> ViT
     RunError
         If the file cannot be opened safely, or is not exactly one of the families that are known.
     """
-    file = open_weights(Path(path))
+    file = path if isinstance(path, WeightFile) else open_weights(Path(path))
     where = f"'{file.path}'"
     known, dropped = renamed(file.tensors, where)
     refuse_lookalikes(file.tensors, known, where)
@@ -113,26 +114,6 @@ def read_vit2d(path: str | os.PathLike[str], *, heads: int | None = None) -> ViT
     shape = _shape(tensors, grid, depth, count, float(config.get("layer_norm_eps", _eps(family))), where)
     _check(shape, tensors, where)
     return ViT2d(file.path, family, shape, tensors, heads_from, dropped, supplied, tuple(notes))
-
-
-def read_convnext(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """The tensors of a ConvNeXt by the names of DINOv3, without its heads; the float32 input of `inflate_convnext`.
-
-    Raises
-    ------
-    RunError
-        If the file cannot be opened safely, or is no ConvNeXt.
-    """
-    file = open_weights(Path(path))
-    prefix = within(file.tensors, (CONVNEXT_ANCHOR,))
-    if prefix is None:
-        raise RunError(f"'{file.path}' holds no ConvNeXt", f"{CONVNEXT_ANCHOR} among its tensors")
-    parts = ("downsample_layers.", "stages.", "norm.", "norms.")
-    own = {n.removeprefix(prefix): t.float() for n, t in file.tensors.items() if n.startswith(prefix)}
-    unknown = [n for n in own if not n.startswith((*parts, "head."))]
-    if unknown:
-        raise RunError(f"'{file.path}' has unknown tensors: {listed(unknown)}", "those of a ConvNeXt")
-    return {n: t for n, t in own.items() if n.startswith(parts)}
 
 
 def _family(file: WeightFile, known: Mapping[str, Tensor], dropped: Mapping[str, str]) -> str:

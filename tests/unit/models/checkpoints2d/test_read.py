@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from neuropil.errors import RunError
-from neuropil.models.checkpoints2d import read_convnext, read_vit2d
+from neuropil.models.checkpoints2d import read_vit2d
 from neuropil.models.vit2d import Planar, PlanarViT
 
 State = dict[str, Tensor]
@@ -124,7 +124,13 @@ NOT_A_MODEL: list[tuple[Callable[[State], State], str]] = [
     (_with("blocks.0.attn.qkv.bias_mask", torch.full((192,), torch.nan)), "mask of the bias"),
     (lambda s: {k: t for k, t in s.items() if not k.startswith("blocks.0.")}, "block 0 lacks"),
     (lambda s: {k: t for k, t in s.items() if not k.startswith("blocks.")}, "0 blocks"),
-    (lambda s: {"downsample_layers.0.0.weight": torch.ones(8, 3, 4, 4)}, "is a ConvNeXt"),
+    (
+        lambda s: {
+            "downsample_layers.0.0.weight": torch.ones(8, 3, 4, 4),
+            "stages.0.0.dwconv.weight": torch.ones(8, 1, 7, 7),
+        },
+        "is a ConvNeXt",
+    ),
     (lambda s: {"layer1.0.conv1.weight": torch.ones(8, 3, 3, 3)}, "no 2-D vision transformer"),
 ]
 
@@ -207,18 +213,3 @@ def test_a_config_beside_is_believed_where_it_fits(tmp_path: Path) -> None:
 def test_a_config_that_does_not_fit_is_refused(config: dict[str, Any], words: str, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=words):
         read_vit2d(_hugging(tmp_path, **config))
-
-
-def test_a_convnext_is_read_without_its_head(tmp_path: Path) -> None:
-    body = {
-        "downsample_layers.0.0.weight": torch.randn(8, 3, 4, 4),
-        "downsample_layers.0.0.bias": torch.randn(8),
-        "stages.0.0.dwconv.weight": torch.randn(8, 1, 7, 7),
-        "norm.weight": torch.ones(8),
-    }
-    path = saved({f"backbone.{k}": t for k, t in body.items()} | {"backbone.head.weight": torch.ones(3)}, tmp_path)
-    assert set(read_convnext(path)) == set(body)
-    with pytest.raises(RunError, match="unknown tensors: other"):
-        read_convnext(saved({**body, "other": torch.ones(3)}, tmp_path))
-    with pytest.raises(RunError, match="holds no ConvNeXt"):
-        read_convnext(saved(network().published(), tmp_path))
