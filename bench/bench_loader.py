@@ -24,6 +24,7 @@ from neuropil.data.batches import Order, make_loader
 from neuropil.data.sampling import Sampler, prepare
 from neuropil.data.targets import AffinityTargets
 from neuropil.geometry import Float3, Int3
+from neuropil.infer.devices import cpu_has_bf16
 from neuropil.plan import default_offsets
 from neuropil.volume import Volume
 
@@ -88,7 +89,7 @@ def step_ms(voxel_size: Float3, crop: Int3, loader: Any = None, steps: int = 5) 
         if step == 1:
             start = time.perf_counter()
         batch = fixed if loader is None else next(loader)
-        with torch.autocast("cpu", torch.bfloat16, enabled=torch.backends.mkldnn.is_available()):
+        with torch.autocast("cpu", torch.bfloat16, enabled=cpu_has_bf16()):
             loss = torch.nn.functional.binary_cross_entropy_with_logits(
                 model(batch["image"]).float(), batch["affinities"].float()
             )

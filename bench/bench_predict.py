@@ -96,6 +96,7 @@ def theirs(raw: np.ndarray, *, fast: bool, fitted: bool) -> Any:
     from monai.inferers import SlidingWindowInferer
 
     from neuropil.geometry import Box
+    from neuropil.infer.devices import cpu_has_bf16
     from neuropil.infer.tiles import plan_tiles
 
     net, _ = network()
@@ -108,7 +109,7 @@ def theirs(raw: np.ndarray, *, fast: bool, fitted: bool) -> Any:
     inferer = SlidingWindowInferer(tile, 1, share, mode="gaussian", padding_mode="reflect")
 
     def probability(x: Any) -> Any:
-        with torch.autocast("cpu", torch.bfloat16, enabled=fast):
+        with torch.autocast("cpu", torch.bfloat16, enabled=fast and cpu_has_bf16()):
             logits = net(x.contiguous(memory_format=layout))
         return logits.float().sigmoid()
 

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from neuropil.config import load_config
-from neuropil.infer.devices import keep_heap
+from neuropil.infer.devices import cpu_has_bf16, keep_heap
 from neuropil.models import build_model
 from neuropil.tasks.losses import affinity_loss
 from neuropil.versions import versions
@@ -49,7 +49,7 @@ def measure(net: nn.Module, channels: int, *, fast: bool, repeats: int) -> dict[
     optimiser = torch.optim.AdamW(net.parameters(), fused=True)
 
     def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=fast):
+        with torch.autocast("cpu", torch.bfloat16, enabled=fast and cpu_has_bf16()):
             logits = net(x)
         affinity_loss(logits, target, valid, kind="bce", balance=True, dice_weight=0).backward()
         optimiser.step()
@@ -57,7 +57,7 @@ def measure(net: nn.Module, channels: int, *, fast: bool, repeats: int) -> dict[
 
     @torch.inference_mode()
     def infer() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=fast):
+        with torch.autocast("cpu", torch.bfloat16, enabled=fast and cpu_has_bf16()):
             net(x)
 
     return {"train_step_s": seconds(step, repeats), "inference_s": seconds(infer, repeats)}

@@ -20,7 +20,7 @@ from torch import nn
 
 from bench_speed import VOXELS, measure, seconds
 from neuropil.config import load_config
-from neuropil.infer.devices import keep_heap
+from neuropil.infer.devices import cpu_has_bf16, keep_heap
 from neuropil.models import build_encoder, build_model
 from neuropil.versions import versions
 from reference_unetr import CROP, ReferenceUNETR
@@ -38,7 +38,7 @@ def ours(norm: str) -> nn.Module:
 
 
 def encoding(share: float) -> float:
-    """Seconds of forward and backward through the transformer alone, on a share of the tokens, bf16."""
+    """Seconds of forward and backward through the transformer alone, on a share of the tokens."""
     encoder = build_encoder(load_config("em_neurons", ["model.encoder=vit3d"]).model, VOXEL_SIZE)
     x = torch.randn(1, 1, *CROP)
     z, y, x_ = encoder.grid(CROP)  # type: ignore[operator]
@@ -46,7 +46,7 @@ def encoding(share: float) -> float:
     keep = torch.randperm(count)[: round(share * count)][None]
 
     def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=cpu_has_bf16()):
             tokens = encoder.encode(x, keep)  # type: ignore[operator]
         tokens.square().mean().backward()
         encoder.zero_grad()

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from neuropil.config import ViTConfig
+from neuropil.infer.devices import cpu_has_bf16
 from neuropil.models.transformer import Block, init_linear
 from neuropil.models.vit2d import Planar, PlanarViT
 from neuropil.training.schedule import PROBE, Schedule
@@ -259,7 +260,7 @@ def _step(
     kept = round(order_BN.shape[1] * (1 - how.masked))
     for group in optimiser.param_groups:
         group["lr"] = schedule.learning_rate()
-    with torch.autocast(device, torch.bfloat16):
+    with torch.autocast(device, torch.bfloat16, enabled=device == "cuda" or cpu_has_bf16()):
         loss = net(x_BCYX.to(device), order_BN.to(device), kept)
     loss.backward()
     nn.utils.clip_grad_norm_(net.parameters(), 1.0)
