@@ -30,7 +30,7 @@ from neuropil.training.encoders import encoder_patch
 from neuropil.training.interrupt import asked_to_stop
 from neuropil.training.objective import Batch, Objective
 from neuropil.training.optimise import make_optimisers, moments, restore_moments, set_rate
-from neuropil.training.schedule import PROBE, Schedule
+from neuropil.training.schedule import Schedule
 from neuropil.training.sinks import Journal, begun
 
 __all__ = ["Batch", "Batches", "Validate", "train_loop"]
@@ -201,14 +201,12 @@ def _placed(tensor: Tensor, device: torch.device) -> Tensor:
 def _plan(fabric: Fabric, session: Session, config: TrainConfig, progress: Progress) -> None:
     """Turn a time budget into steps: once after a first measurement, again after each validation."""
     schedule = session.schedule
-    if schedule.budget is not None and schedule.total is None:
-        if schedule.step == PROBE // 2:
-            schedule.mark()
-        if schedule.step >= PROBE:
-            pace = schedule.seconds_per_step
-            if schedule.validation_seconds == 0:
-                schedule.validation_seconds = 20 * pace
-            _replan(fabric, session, config.validations, pace)
+    # all processes plan after the same step
+    if schedule.budget is not None and schedule.total is None and _any_process(fabric, wanted=schedule.pace_is_known()):
+        pace = schedule.seconds_per_step
+        if schedule.validation_seconds == 0:
+            schedule.validation_seconds = 20 * pace
+        _replan(fabric, session, config.validations, pace)
     progress.update(schedule.step, schedule.total)
 
 

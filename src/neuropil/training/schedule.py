@@ -8,6 +8,8 @@ from typing import Any
 
 #: Steps after which a budget is first turned into a number of steps, by the pace of the second half of them.
 PROBE = 40
+#: Share of a budget after which that is done, however few steps it took: measuring must not use it up.
+EARLY = 0.25
 #: Longest warm-up in steps.
 LONGEST_WARMUP = 300
 
@@ -63,6 +65,15 @@ class Schedule:
     def mark(self) -> None:
         """Measure the pace from here on: neither what was compiled before nor a validation counts as training."""
         self.marked_step, self.marked_elapsed = self.step, self.elapsed
+
+    def pace_is_known(self) -> bool:
+        """To be asked after each step while a budget has no plan: whether it can have one now."""
+        spent = self.elapsed / (self.budget or math.inf)
+        if self.step >= PROBE or spent >= EARLY:
+            return True
+        if self.marked_step == 0 and (self.step >= PROBE // 2 or spent >= EARLY / 2):
+            self.mark()
+        return False
 
     @property
     def seconds_per_step(self) -> float:

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from neuropil.training.schedule import LONGEST_WARMUP, Schedule
+from neuropil.training.schedule import LONGEST_WARMUP, PROBE, Schedule
 
 
 def _at(step: int, **changes: object) -> Schedule:
@@ -44,6 +44,30 @@ def test_pace_counts_from_the_mark() -> None:
     schedule.mark()
     schedule.step, schedule.elapsed = 30, 105.0
     assert schedule.seconds_per_step == 0.5
+
+
+def _planned(seconds: float, budget: float, first: float = 0.0) -> tuple[int, float]:
+    """After how many steps of so many seconds (the first one longer) a budget is planned, and by what pace."""
+    schedule = _at(0, total=None, budget=budget)
+    schedule.elapsed = first
+    while True:
+        schedule.step += 1
+        schedule.elapsed += seconds
+        if schedule.pace_is_known():
+            return schedule.step, schedule.seconds_per_step
+
+
+def test_a_budget_is_planned_by_the_second_half_of_the_first_steps() -> None:
+    step, pace = _planned(0.1, 1800.0, first=20.0)
+    assert (step, pace) == (PROBE, pytest.approx(0.1))
+
+
+def test_a_slow_machine_plans_before_its_budget_is_used_up() -> None:
+    step, pace = _planned(2.6, 100.0)
+    assert 25.0 <= step * 2.6 <= 28.0
+    assert pace == pytest.approx(2.6)
+    # where a single step takes all there is, it is the measurement
+    assert _planned(10.0, 8.0) == (1, pytest.approx(10.0))
 
 
 def test_without_a_plan_the_rate_only_warms_up() -> None:
