@@ -19,7 +19,7 @@ from rich.progress import Progress as RichProgress
 
 #: Seconds between plain lines, and between changes of a notebook's bar.
 LINE_EVERY, CELL_EVERY = 15.0, 0.25
-#: Voxels from which on writing a volume is shown: what is smaller takes a second or two.
+#: Voxels from which on work on a volume is shown: what is smaller is written in a second or two.
 LARGE = 2**26
 T = TypeVar("T")
 
@@ -132,14 +132,19 @@ class Progress:
 
 def written(title: str, blocks: Iterable[T], voxels: int) -> Iterator[T]:
     """The same blocks, one by one, shown as work where the volume that they make up is large."""
+    every = list(blocks) if voxels >= LARGE else []
+    yield from shown(title, every, len(every), voxels) if every else blocks
+
+
+def shown(title: str, results: Iterable[T], total: int, voxels: int, unit: str = "block") -> Iterator[T]:
+    """The same results of so many units of work as they come, shown where the volume that they are of is large."""
     if voxels < LARGE:
-        yield from blocks
+        yield from results
         return
-    every = list(blocks)
-    with Progress(title, len(every), unit="block") as progress:
-        for done, block in enumerate(every, start=1):
-            yield block
-            progress.update(done, len(every))
+    with Progress(title, total, unit=unit) as progress:
+        for done, result in enumerate(results, start=1):
+            yield result
+            progress.update(done, total)
 
 
 def in_notebook() -> bool:

@@ -65,9 +65,28 @@ def test_the_file_alone(capsys: pytest.CaptureFixture[str], case: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "unit"), [((), "not stated"), (("--units", "voxel"), "voxel, of unknown size")], ids=["none", "voxel"]
+)
+def test_what_is_odd_about_a_file_is_told_whatever_its_unit(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, words: tuple[str, ...], unit: str
+) -> None:
+    (tmp_path / "a.swc").write_text("1 1 0 0 0 1 3\n2 3 1 0 0 nan 1\n3 3 2 0 0 1 2\n4 3 3 0 0 1 9\n5 3 4 0 0 1 0\n")
+    code, stdout, stderr = run(capsys, "doctor", tmp_path / "a.swc", *words, "--json")
+    assert (code, stderr) == (0, "")
+    found = json.loads(stdout)
+    assert found["unit"] == unit
+    changed = " ".join(found["changed"])
+    assert all(what in changed for what in ("run in a circle", "no finite number", "not in the file"))
+    # what was changed is not merely unusual
+    assert set(found["odd"]).isdisjoint(found["changed"])
+    assert any("parent is 0" in what for what in found["odd"])
+
+
+@pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["{0}/tree.swc"], "does not state the unit"),
+        (["{0}/tree.swc", "--out", "{0}/fixed.swc"], "does not state the unit"),
+        (["{0}/tree.swc", "--units", "voxel", "--out", "{0}/fixed.swc"], "voxels of unknown size"),
         (["{0}/no.swc"], "no.swc"),
         (["--image", "{0}/image.v3dpbd"], "no tree"),
         (["{0}/tree.swc", "--image", "{0}/no.tif"], "no.tif"),

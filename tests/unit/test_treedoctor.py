@@ -217,7 +217,8 @@ def test_without_an_image_the_file_is_examined_and_cleaned(tmp_path) -> None:
     with pytest.raises(VolumeError, match="already"):
         examine_tree(tmp_path / "a.swc", None, units="um", **how)
     with pytest.raises(InputError, match="unit"):
-        examine_tree(tmp_path / "a.swc", None, units=None, voxel_size=None, out=None)
+        examine_tree(tmp_path / "a.swc", None, units=None, voxel_size=None, out=tmp_path / "other.swc")
+    assert examine_tree(tmp_path / "a.swc", None, units=None, voxel_size=None, out=None)["changed"] == found["changed"]
 
 
 def test_what_cannot_be_examined(tmp_path, picture, neuron) -> None:

@@ -83,7 +83,10 @@ class SwcReport:
     def as_dict(self) -> dict[str, Any]:
         """The report as plain values."""
         found: dict[str, Any] = {"tree": self.path, "nodes": self.nodes, "unit": f"{self.unit} ({self.unit_from})"}
-        return found | {"changed": [str(o) for o in self.changes], "odd": [str(o) for o in self.oddities]}
+        return found | {
+            "changed": [str(o) for o in self.changes],
+            "odd": [str(o) for o in self.oddities if not o.changed],
+        }
 
 
 def read_swc(

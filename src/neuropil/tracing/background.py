@@ -16,6 +16,7 @@ import numpy as np
 from neuropil.config.trace import EnhanceConfig
 from neuropil.errors import InputError
 from neuropil.geometry import Box, Float3, Int3
+from neuropil.progress import shown
 from neuropil.smoothing import Image
 from neuropil.tracing.enhance import blurred, sigmas_nm, strongest
 from neuropil.tracing.voxels import finest_nm
@@ -119,7 +120,8 @@ def _blocks(volume: Volume, block: Int3, config: EnhanceConfig) -> tuple[Image, 
     medians, highs, lows = (np.empty((z, y, x), np.float32) for _ in range(3))
     stride = tuple(max(1, b // _LOOKS) for b in block)
     first, one = None, True
-    for index in itertools.product(range(z), range(y)):
+    rows = itertools.product(range(z), range(y))
+    for index in shown("look", rows, z * y, volume.box.size, "row"):
         for at, part in _row(volume, block, index, x):
             seen = part[tuple(slice(None, None, s) for s in stride)]
             if part.dtype.kind == "f" and not np.isfinite(part).all():

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from neuropil.config.trace import TraceConfig
 from neuropil.errors import InputError
 from neuropil.geometry import Box, Int3
+from neuropil.progress import shown
 from neuropil.tracing.background import Survey
 from neuropil.tracing.enhance import halo, strongest
 from neuropil.tracing.radius import tile_shape, with_depth
@@ -94,7 +95,8 @@ def gathered(volume: Volume, config: TraceConfig, rim: Int3, judge: Callable[[Bo
         return np.ravel_multi_index(place, whole.shape).astype(np.int64), found.ravel()[at]
 
     places, values, count = [], [], 0
-    for place, value in _mapped(work, whole.blocks(tile_shape(config, whole), rim), config.workers):
+    tiles = list(whole.blocks(tile_shape(config, whole), rim))
+    for place, value in shown("neurites", _mapped(work, iter(tiles), config.workers), len(tiles), whole.size, "tile"):
         count += len(place)
         if count > most:
             raise InputError(

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from neuropil.config.trace import TraceConfig
 from neuropil.geometry import Box, Float3, Int3
+from neuropil.progress import shown, written
 from neuropil.tracing.background import Survey
 from neuropil.tracing.voxels import Voxels, finest_nm
 from neuropil.volume import Volume
@@ -30,7 +31,7 @@ def with_depth(voxels: Voxels, config: TraceConfig) -> Voxels:
     z, y = np.divmod(voxels.row, voxels.shape[1])
     zyx = (z, y, voxels.x)
     depth = np.zeros(len(voxels), np.float32)
-    for block in whole.blocks(tile_shape(config, whole)):
+    for block in written("depths", whole.blocks(tile_shape(config, whole)), whole.size):
         read = block.write.grown(rim).intersected(whole)
         near = _inside(voxels, read, zyx)
         inner = near[_within(block.write, zyx, near)]
@@ -70,7 +71,7 @@ def grey_radii(volume: Volume, found: Survey, nodes_nm: Floats, near_nm: Floats,
     place = np.clip(place, volume.box.start, np.asarray(volume.box.stop) - 1)
     shape = np.asarray(tile_shape(config, volume.box))
     tiles, owner = np.unique(place // shape, axis=0, return_inverse=True)
-    for number in range(len(tiles)):
+    for number in shown("radii", range(len(tiles)), len(tiles), volume.box.size, "tile"):
         mine = np.flatnonzero(owner.reshape(-1) == number)
         rim = whole_voxels(float(most[mine].max() + 1) * edge, volume.voxel_size)
         lo, hi = place[mine].min(axis=0), place[mine].max(axis=0) + 1

@@ -18,7 +18,15 @@ from typing import Any
 from neuropil.errors import InputError
 from neuropil.geometry import Float3
 from neuropil.io.base import require_new
-from neuropil.io.swc import SwcReport, examine_swc, in_plane_nm, placement, write_swc
+from neuropil.io.swc import (
+    SwcReport,
+    UnstatedUnit,
+    UnstatedVoxelSize,
+    examine_swc,
+    in_plane_nm,
+    placement,
+    write_swc,
+)
 from neuropil.skeleton import Skeleton
 from neuropil.treedoctor.image import TreeOnImage
 from neuropil.treedoctor.search import best_placing
@@ -40,7 +48,8 @@ def examine_tree(
     Parameters
     ----------
     units
-        Of the tree, if it does not state them; with an image they may be left to it.
+        Of the tree, if it does not state them; with an image they may be left to it, and only what is written needs
+        them.
     voxel_size
         nm, z, y, x; of a tree in voxels without an image.
     out
@@ -56,14 +65,28 @@ def examine_tree(
             raise InputError(f"--out {out}", "a name that ends in .swc", f"--out {Path(out).with_suffix('.swc')}")
         require_new(Path(out))
     if image is None:
-        skeleton, report = examine_swc(tree, units=units, voxel_size=voxel_size)
-        found = report.as_dict()
+        skeleton, found = _alone(tree, units, voxel_size, must_know=out is not None)
     else:
         skeleton, found = _on_image(tree, image, units)
     if out is not None:
         write_swc(skeleton, out, units="um")
         found["written"] = str(out)
     return found
+
+
+def _alone(
+    tree: str | os.PathLike[str], units: str | None, voxel_size: Float3 | None, *, must_know: bool
+) -> tuple[Skeleton, dict[str, Any]]:
+    """A tree without an image: what is odd about it is told whatever its unit; written it is in a known one only."""
+    try:
+        skeleton, report = examine_swc(tree, units=units, voxel_size=voxel_size)
+    except (UnstatedUnit, UnstatedVoxelSize) as error:
+        if must_know:
+            raise
+        skeleton, report = examine_swc(tree, units="nm", origin_nm=(0.0, 0.0, 0.0))
+        unit = "not stated" if isinstance(error, UnstatedUnit) else "voxel, of unknown size"
+        return skeleton, report.as_dict() | {"unit": unit}
+    return skeleton, report.as_dict()
 
 
 def _on_image(tree: str | os.PathLike[str], image: Volume, units: str | None) -> tuple[Skeleton, dict[str, Any]]:
