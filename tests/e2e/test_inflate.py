@@ -118,6 +118,7 @@ def test_the_road_from_a_convnext_to_a_network(
     assert code == 0, stderr
     assert "taken over from" in stderr
     assert "channels [8, 12, 16, 24]" in stderr
+    assert "was inflated for voxels of 40 × 8 × 8 nm, here are" in stderr
     assert "(100.0% of what was asked)" in stderr
     first, _ = read_tensors(inflated / WEIGHTS)
     network = Run.open(trained).load_model()
@@ -135,7 +136,11 @@ def test_the_road_from_a_convnext_to_a_network(
     [
         ((), "a ConvNeXt, without a voxel size"),
         (("--voxel-size", "8,8,8", "--patch", "4,8,8"), "no patch: it has none"),
-        (("--voxel-size", "8,8,8", "--mode", "cube"), "modes are of patches"),
+        (("--voxel-size", "8,8,8", "--mode", "cube"), "inflate.mode for"),
+        (("--voxel-size", "8,8,8", "--set", "inflate.heads=2"), "inflate.heads for"),
+        (("--voxel-size", "8,8,8", "--set", "model.convnext.stem_stride=2"), "inflate.stem_stride, from which"),
+        (("--voxel-size", "0,4,4"), "0"),
+        (("--voxel-size", "nan,4,4"), "nan"),
         (("--voxel-size", "8,8,8", "--set", "model.convnext.dims=[8,12,16,32]"), "is not the encoder"),
         (("--voxel-size", "8,8,8", "--set", "inflate.sections=2"), "an odd number"),
     ],
@@ -165,6 +170,8 @@ def test_a_folder_with_something_in_it_is_refused_before_anything_is_read(
     ("words", "message"),
     [
         (("--depth", "middle"), "inflate.depth = 'middle'"),
+        (("--set", "inflate.sections=5"), "inflate.sections for"),
+        (("--mode", "cube", "--voxel-size", "0,4,4"), "0"),
         (("--mode", "cube"), "mode cube without the depth of a patch"),
         (("--patch", "5,16"), "--patch 5,16"),
         (("--patch", "0,4,4"), "each at least 1"),

@@ -24,10 +24,10 @@ SIZES: dict[str, Any] = {"hidden_sizes": [8, 12, 16, 24], "depths": [1, 2, 1, 1]
 MEAN, STD = InflateConfig().mean, InflateConfig().std
 
 
-def model(kind: str = "DINOv3ConvNext") -> nn.Module:
+def model(kind: str = "DINOv3ConvNext", **changes: Any) -> nn.Module:
     """A small one with weights so large that a wrong place or sign shows."""
     torch.manual_seed(3)
-    net: nn.Module = getattr(transformers, f"{kind}Model")(getattr(transformers, f"{kind}Config")(**SIZES))
+    net: nn.Module = getattr(transformers, f"{kind}Model")(getattr(transformers, f"{kind}Config")(**SIZES, **changes))
     with torch.no_grad():
         for name, parameter in net.named_parameters():
             parameter.normal_(1.0 if "norm" in name and name.endswith("weight") else 0.0, 0.2)
@@ -81,6 +81,17 @@ def test_one_section_is_answered_as_the_image(kind: str, tmp_path: Path) -> None
     source = read(net.state_dict(), tmp_path)
     assert (source.dims, source.depths) == ((8, 12, 16, 24), (1, 2, 1, 1))
     assert source.family.startswith("Hugging Face")
+    image = grey(2, 64, 96)
+    with torch.no_grad():
+        found = inflated(source, FLAT, sections=1).pyramid(image[:, None, None])[-1][0]
+    assert torch.allclose(found[:, :, 0], answer(net, coloured(image)), atol=1e-5)
+
+
+def test_the_epsilon_of_its_norms_is_that_of_its_settings(tmp_path: Path) -> None:
+    net = model(layer_norm_eps=0.01)
+    net.save_pretrained(tmp_path)  # type: ignore[operator]
+    source = read_convnext(open_weights(tmp_path))
+    assert source.eps == 0.01
     image = grey(2, 64, 96)
     with torch.no_grad():
         found = inflated(source, FLAT, sections=1).pyramid(image[:, None, None])[-1][0]

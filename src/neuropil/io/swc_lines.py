@@ -30,7 +30,7 @@ _SPACE[list(b" \t\r\n")] = True
 _NUMBER_GOES_ON = np.zeros(256, bool)
 _NUMBER_GOES_ON[list(b"iqsIQS")] = True
 #: No number, as some programs print it.
-_NO_NUMBER = re.compile(rb"(?<![^\s,])[+-]?1\.#(?:ind|qnan|snan)\w*(?![^\s,])", re.I)
+_NO_NUMBER = re.compile(rb"(?<!\S)[+-]?1\.#(?:ind|qnan|snan)\w*(?!\S)", re.I)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from neuropil.config import ConvNeXtConfig, ModelConfig
 from neuropil.errors import ConfigError
 from neuropil.geometry import Float3, Int3
 from neuropil.models.decoder import OnEncoder, fine_stem
-from neuropil.models.layers import Down, ResBlock, conv, fold
+from neuropil.models.layers import Down, ResBlock, conv
 from neuropil.models.levels import Level, plan_levels, plan_to, with_factors
 from neuropil.models.transformer import DropPath, init_linear
 
@@ -52,14 +52,19 @@ def plan_fold(voxel_size: Float3, stem_stride: int) -> tuple[int, int, int, int]
 
 
 class Step(nn.Conv3d):
-    """A convolution with kernel = stride, as one matrix product of folded voxels; any other as it is."""
+    """A strided convolution as one matrix product of its windows: no convolution of torch's is asked.
+
+    Those in bf16 on a processor are slow where kernel and stride are equal, and not to be trusted where inputs are thin
+    and wide (see `neuropil.models.layers.Conv`).
+    """
 
     def forward(self, input: Tensor) -> Tensor:
-        if self.stride != self.kernel_size:
-            return super().forward(input)
-        weight_OK = self.weight.permute(0, 2, 3, 4, 1).flatten(1)
-        z, y, x = self.stride
-        return F.conv3d(fold(input, (z, y, x)), weight_OK[:, :, None, None, None], self.bias)
+        _, y, x = (int(p) for p in self.padding)
+        windows = F.pad(input, (x, x, y, y))
+        for axis, (size, step) in enumerate(zip(self.kernel_size, self.stride, strict=True), start=2):
+            windows = windows.unfold(axis, size, step)
+        rows = windows.permute(0, 2, 3, 4, 1, 5, 6, 7).flatten(4)
+        return F.linear(rows, self.weight.flatten(1), self.bias).movedim(-1, 1)
 
 
 class Depthwise(nn.Conv3d):

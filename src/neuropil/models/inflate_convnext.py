@@ -40,6 +40,7 @@ def plan_convnext(source: ConvNeXt2d, config: InflateConfig, voxel_size: Float3 
         stem_stride=config.stem_stride,
         fold=plan_fold(voxel_size, config.stem_stride),
         layer_scale=1e-6 if source.layer_scale else None,
+        eps=source.eps,
     )
 
 

@@ -138,6 +138,6 @@ def _encoder(config: ModelConfig, voxel_size: Float3) -> ViT3d:
         raise ConfigError(
             f"model.encoder = {config.encoder} in unetr",
             "a transformer: vit3d or vit_inflated",
-            "--set model.encoder=vit3d, or --set model.name=resunet",
+            "--set model.encoder=vit3d, or --set model.name=resunet or convnext",
         )
     return encoder

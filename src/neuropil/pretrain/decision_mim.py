@@ -74,7 +74,8 @@ class AgentChooser(Chooser):
         if self._watchdog.observe(health["entropy_share"], view.step):
             self._give_up()
             return self._random(view)
-        self._numbers |= {f"agents_{name}": value for name, value in health.items()}
+        if practice:  # of all crops; between, those that were asked are too few to tell of places
+            self._numbers |= {f"agents_{name}": value for name, value in health.items()}
         logits_BN = torch.zeros_like(view.edges_BN, dtype=asked_AN.dtype)
         logits_BN[asked_B.to(logits_BN.device)] = asked_AN
         draw = self._drawn(view, logits_BN, explored_B)

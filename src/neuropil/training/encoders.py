@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from neuropil.config import ModelConfig
 from neuropil.errors import ConfigError
 from neuropil.geometry import Float3, Int3
+from neuropil.models.convnext import plan_fold
 from neuropil.models.vit3d import plan_patch
 from neuropil.training.checkpoint import WEIGHTS, Run, read_tensors
 
@@ -21,7 +22,7 @@ from neuropil.training.checkpoint import WEIGHTS, Run, read_tensors
 _UNSEEN = {
     "resunet": ("norm",),
     "vit3d": ("vit.heads", "vit.eps", "vit.wavelengths_nm"),
-    "convnext": ("convnext.stem_stride", "convnext.eps"),
+    "convnext": ("convnext.stem_stride", "convnext.sections", "convnext.eps"),
 }
 #: Settings under model. that an encoder's weights depend on, by encoder.
 _DEPENDS = {
@@ -62,8 +63,36 @@ def check_unseen(ours: ModelConfig, run: Run, voxel_size: Float3) -> None:
                 "the same: the weights would fit, and mean something else",
                 f"--set model.{name}={_written(made)}",
             )
+    if kind == "convnext":
+        _check_convnext(ours, run, voxel_size)
     if kind == "vit3d":
         _check_patch(ours, voxel_size, encoder_patch(run), str(run.path))
+
+
+def _check_convnext(ours: ModelConfig, run: Run, voxel_size: Float3) -> None:
+    """Refuse a stem and steps that would begin afresh below trained stages, and branches with another gain."""
+    theirs = run.config.model
+    here = fold_of(ours, voxel_size)
+    made = fold_of(theirs, run.voxel_size if run.card.get("voxel_size") else voxel_size)
+    if here != made:
+        raise ConfigError(
+            f"sections put together as {list(here)} (model.convnext.fold), with first weights of '{run.path}', made "
+            f"with {list(made)}",
+            "the same: the stem, or steps, would begin afresh below stages that did not",
+            f"--set model.convnext.fold={_written(made)}",
+        )
+    mine, its = ours.convnext.layer_scale, theirs.convnext.layer_scale
+    if (mine is None) != (its is None):
+        raise ConfigError(
+            f"model.convnext.layer_scale = {mine} with first weights of '{run.path}', made with {its}",
+            "gains on both sides, or on none: branches would otherwise count more or less than they did",
+            f"--set model.convnext.layer_scale={_written(its)}",
+        )
+
+
+def fold_of(model: ModelConfig, voxel_size: Float3) -> tuple[int, int, int, int]:
+    """Sections that the stem and the steps of a ConvNeXt put together."""
+    return model.convnext.fold or plan_fold(model.seen(voxel_size), model.convnext.stem_stride)
 
 
 def encoder_patch(run: Run) -> Int3 | None:

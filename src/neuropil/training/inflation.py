@@ -13,7 +13,7 @@ from torch import Tensor
 
 from neuropil.config import Config, InflateConfig, override
 from neuropil.errors import ConfigError
-from neuropil.geometry import Float3, Int3
+from neuropil.geometry import Box, Float3, Int3
 from neuropil.models import build_encoder
 from neuropil.models.checkpoints2d import (
     ConvNeXt2d,
@@ -29,6 +29,10 @@ from neuropil.training.card import model_card
 from neuropil.training.checkpoint import WEIGHTS, Run, load_exactly, write_atomic, write_tensors
 from neuropil.training.rundir import origin
 from neuropil.training.transfer import sha256_of
+
+#: Settings that only transformers have, and only ConvNeXts.
+_OF_PATCHES = {f"inflate.{name}" for name in ("mode", "slab", "levels", "heads")}
+_OF_STEPS = {f"inflate.{name}" for name in ("sections", "stem_stride")}
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,8 @@ def inflate_to_run(
     ConfigError, RunError
         If settings, file or directory cannot be used.
     """
+    if voxel_size is not None:
+        voxel_size = Box((0, 0, 0), (0, 0, 0), voxel_size).voxel_size  # three positive numbers, or an error
     how = override(Config(), [w for w in words if w.strip().startswith("inflate.")]).inflate
     file = open_weights(Path(source))
     if convnext_family(file.tensors) is not None:
@@ -90,6 +96,10 @@ def inflate_to_run(
 def _transformer(
     read: ViT2d, how: InflateConfig, words: Sequence[str], patch: Int3 | None, voxel_size: Float3 | None
 ) -> _Made:
+    for name in sorted({word.partition("=")[0].strip() for word in words} & _OF_STEPS):
+        raise ConfigError(
+            f"{name} for '{read.path}', a transformer", "nothing: it is of ConvNeXts", f"leave {name} out"
+        )
     config = override(_settings("unetr", "vit_inflated", vit=plan_inflated(read, how, patch, voxel_size)), words)
     tensors, report = inflate(read, config.model.vit, how)
     assert config.model.vit.patch is not None  # filled by `plan_inflated`
@@ -103,8 +113,13 @@ def _convolutional(
 ) -> _Made:
     if patch is not None:
         raise ConfigError(f"--patch {patch} for '{read.path}', a ConvNeXt", "no patch: it has none", "leave it out")
-    if any(word.replace(" ", "").startswith("inflate.mode=") for word in words):
-        raise ConfigError(f"a mode for '{read.path}', a ConvNeXt", "none: modes are of patches", "leave --mode out")
+    said = {word.partition("=")[0].strip() for word in words}
+    for name in sorted(said & _OF_PATCHES):
+        raise ConfigError(f"{name} for '{read.path}', a ConvNeXt", "nothing: it is of patches", f"leave {name} out")
+    if "model.convnext.stem_stride" in said:
+        raise ConfigError(
+            "model.convnext.stem_stride", "inflate.stem_stride, from which the steps follow", "say that instead"
+        )
     config = override(_settings("convnext", "convnext", convnext=plan_convnext(read, how, voxel_size)), words)
     tensors, report = inflate_convnext(read, config.model.convnext, how)
     about = {"shape": {"dims": list(read.dims), "depths": list(read.depths)}}

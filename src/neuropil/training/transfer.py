@@ -16,10 +16,11 @@ from neuropil.affinities import Offsets
 from neuropil.config import Config, ModelConfig, TrainConfig, parse_config
 from neuropil.errors import RunError, listed
 from neuropil.geometry import Float3, alike
+from neuropil.models.convnext import plan_fold
 from neuropil.plan import default_offsets
 from neuropil.tasks.base import task_named
 from neuropil.training.checkpoint import CARD, WEIGHTS, Run, read_tensors
-from neuropil.training.encoders import check_lone, check_unseen, encoder_words
+from neuropil.training.encoders import check_lone, check_unseen, encoder_words, fold_of
 
 #: Encoders that may come from a file of somebody else, where their sizes are under model., and which settings there are
 #: of the network around them, or of its training: never taken over.
@@ -108,6 +109,7 @@ def adopted(config: Config, init: str | None, voxel_size: Float3) -> Config:
     config, theirs = _encoder_only(config, run, str(folder)), run.config.model
     if (theirs.encoder in _INFLATED and "inflation" in run.card) or theirs.encoder == "vit_inflated":
         config = _inflated_sizes(config, theirs, str(init))
+        _note_other_size(config, run, voxel_size, str(folder))
     else:
         check_unseen(config.model, run, voxel_size)
     return _their_steps(config, run, voxel_size, str(folder))
@@ -127,6 +129,22 @@ def _inflated_sizes(config: Config, theirs: ModelConfig, init: str) -> Config:
             file=sys.stderr,
         )
     return taken
+
+
+def _note_other_size(config: Config, run: Run, voxel_size: Float3, where: str) -> None:
+    """Say that a ConvNeXt puts sections together as voxels of another size would have it."""
+    if run.config.model.encoder != "convnext" or not run.card.get("voxel_size"):
+        return
+    kept = fold_of(config.model, voxel_size)
+    fitting = plan_fold(config.model.seen(voxel_size), config.model.convnext.stem_stride)
+    if kept != fitting:
+        made, here = (" × ".join(f"{nm:g}" for nm in size) for size in (run.voxel_size, voxel_size))
+        again = ",".join(f"{v:g}" for v in voxel_size)
+        print(
+            f"note: '{where}' was inflated for voxels of {made} nm, here are {here}: it puts sections together as "
+            f"{list(kept)}, not {list(fitting)}; neuropil inflate with --voxel-size {again} makes one that fits",
+            file=sys.stderr,
+        )
 
 
 def _sizes(model: ModelConfig) -> str:

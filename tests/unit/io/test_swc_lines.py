@@ -11,7 +11,7 @@ from neuropil.io.swc_text import parse
 
 ODD_NUMBERS = ["nan", "-NaN", "1.#IND", "-1.#QNAN0", "1.#INF", "inf", "1,5", "3d2", "-0.0", "+2.", "x", "1_0"]
 BETWEEN = ["\t", ",", ", ", " ,", ",,", "  "]
-BEHIND = [" # c", " #c", "#", "# a, b #c", " #soma", " 1.#IND", " ,", ",", "\t", " 7 8"]
+BEHIND = [" # c", " #c", "#", "# a, b #c", " #soma", " 1.#IND", " ,", ",", "\t", " 7 8", " 1.#IND,5 -1"]
 BETWEEN_LINES = ["# unit: um", " # x,y # z", "", "   ", "\t#q", " ,", "1 2"]
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from neuropil.config import ConvNeXtConfig, ModelConfig
 from neuropil.errors import ConfigError
-from neuropil.geometry import Float3
+from neuropil.geometry import Float3, Int3
 from neuropil.models import build_encoder, build_model
 from neuropil.models.convnext import ConvNeXt3d, Depthwise, Step, plan_fold
 from neuropil.pretrain.restorer import Restorer
@@ -46,11 +46,15 @@ def test_sections_are_put_together_where_voxels_are_about_as_long(
     assert features[-1][1] == encoder.stride
 
 
-def test_a_step_of_folded_voxels_is_the_convolution() -> None:
+@pytest.mark.parametrize(("kernel", "stride", "aside"), [((2, 4, 4), (2, 4, 4), 0), ((2, 4, 4), (2, 2, 2), 1)])
+def test_a_step_is_the_convolution(kernel: Int3, stride: Int3, aside: int) -> None:
     torch.manual_seed(0)
-    step = Step(3, 5, (2, 4, 4), (2, 4, 4))
-    x = torch.rand(2, 3, 4, 8, 12)
-    assert torch.allclose(step(x), torch.nn.Conv3d.forward(step, x), atol=1e-6)
+    step = Step(3, 5, kernel, stride, padding=(0, aside, aside))
+    x = torch.rand(2, 3, 4, 8, 12, requires_grad=True)
+    ours, theirs = step(x), torch.nn.Conv3d.forward(step, x)
+    assert torch.allclose(ours, theirs, atol=1e-5)
+    a, b = (torch.autograd.grad(y.square().sum(), [x, step.weight]) for y in (ours, theirs))
+    assert all(torch.allclose(p, q, atol=1e-3) for p, q in zip(a, b, strict=True))
 
 
 @pytest.mark.parametrize("sections", [1, 3, 5])

@@ -109,3 +109,28 @@ def test_an_encoder_from_elsewhere_may_hang_on_any_setting(tmp_path: Path) -> No
 def test_an_inflated_encoder_brings_its_settings_itself(tmp_path: Path) -> None:
     run = _run(tmp_path / "run", override(ENCODER, ["model.encoder=vit_inflated"]))
     assert encoder_words(run, Config().model, None) == []
+
+
+@pytest.mark.parametrize(
+    ("word", "told", "fix"),
+    [
+        ("fold=[4,2,2,2]", r"sections put together as \[4, 2, 2, 2\]", "model.convnext.fold=[1,1,2,2]"),
+        ("layer_scale=null", "layer_scale = None", "model.convnext.layer_scale=1e-06"),
+        ("stem_stride=2", "stem_stride = 2", "model.convnext.stem_stride=4"),
+        ("sections=5", "sections = 5", "model.convnext.sections=3"),
+    ],
+)
+def test_a_convnext_that_would_begin_in_part_or_mean_something_else_is_refused(
+    tmp_path: Path, word: str, told: str, fix: str
+) -> None:
+    made = override(Config(), ["model.name=convnext"])
+    run = Run.create(tmp_path / "run", made, {"kind": "encoder", "voxel_size": list(COARSE)})
+    assert adopted(made, str(run.path), COARSE) == made
+    with pytest.raises(ConfigError, match=told) as caught:
+        adopted(override(made, [f"model.convnext.{word}"]), str(run.path), COARSE)
+    assert caught.value.fix == f"--set {fix}"
+    # at another voxel size sections would be put together elsewhere
+    with pytest.raises(ConfigError, match=r"sections put together as \[4, 2, 2, 2\]") as caught:
+        adopted(made, str(run.path), FINE)
+    mended = override(made, [str(caught.value.fix).removeprefix("--set ")])
+    assert adopted(mended, str(run.path), FINE) == mended

@@ -59,6 +59,8 @@ _DROPPED = (
 )
 
 
+#: Of the norms of all published ones.
+_EPS = 1e-6
 #: What to do about a file that is nearly one.
 _FIX = "get the file anew if it was cut or changed; variants of the network are not read"
 
@@ -79,6 +81,8 @@ class ConvNeXt2d:
         float32, by the names of its authors.
     layer_scale
         Whether its branches have a learned gain.
+    eps
+        Added to variances in its norms.
     dropped
         Names of the file that were left out, and why.
     """
@@ -89,6 +93,7 @@ class ConvNeXt2d:
     depths: Four
     tensors: dict[str, Tensor]
     layer_scale: bool
+    eps: float
     dropped: dict[str, str]
 
 
@@ -132,7 +137,9 @@ def read_convnext(file: WeightFile) -> ConvNeXt2d:
     depths, dims = _sizes(known, where)
     layer_scale = any(name.endswith(".gamma") for name in known)
     _check(known, dims, depths, where, layer_scale=layer_scale)
-    return ConvNeXt2d(file.path, family, dims, depths, known, layer_scale, dropped)
+    # the blocks of Hugging Face's older class have the usual one whatever its settings say
+    said = file.config.get("layer_norm_eps", _EPS) if family.endswith("DINOv3 ConvNeXt") else _EPS
+    return ConvNeXt2d(file.path, family, dims, depths, known, layer_scale, float(said), dropped)
 
 
 def _renamed(tensors: Mapping[str, Tensor], before: str) -> tuple[dict[str, Tensor], dict[str, str], list[str]]:
