@@ -118,7 +118,7 @@ def test_the_road_from_a_convnext_to_a_network(
     assert code == 0, stderr
     assert "taken over from" in stderr
     assert "channels [8, 12, 16, 24]" in stderr
-    assert "was inflated for voxels of 40 × 8 × 8 nm, here are" in stderr
+    assert "was made for voxels of 40 × 8 × 8 nm, here are" in stderr
     assert "(100.0% of what was asked)" in stderr
     first, _ = read_tensors(inflated / WEIGHTS)
     network = Run.open(trained).load_model()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from torch import Tensor
 
 from neuropil.config import ConvNeXtConfig, InflateConfig
-from neuropil.errors import ConfigError, RunError
+from neuropil.errors import ConfigError, RunError, listed
 from neuropil.geometry import Float3
 from neuropil.models.checkpoints2d.convnext import ConvNeXt2d
 from neuropil.models.convnext import ConvNeXt3d, plan_fold
+from neuropil.models.fitting import misfits
 from neuropil.models.inflate import InflateReport, grey_kernel, inflated_kernel
 
 _STEM = "downsample_layers.0.0"
@@ -69,27 +70,22 @@ def inflate_convnext(
         If the encoder that was asked for has other sizes than the source: nothing is taken in part.
     """
     own = ConvNeXt3d(target, (1.0, 1.0, 1.0)).state_dict()
-    made: dict[str, Tensor] = {}
-    changed: dict[str, str] = {}
-    for name, tensor in source.tensors.items():
-        if tensor.ndim < 4 or name not in own:
-            made[name] = tensor
-            continue
-        deep = own[name].shape[2]
-        made[name] = inflated_kernel(tensor, deep, config.depth, config.sigma)
-        changed[name] = f"{tuple(tensor.shape)} inflated to {deep} sections ({config.depth})"
-    weight, bias = (source.tensors[f"{_STEM}.{end}"] for end in ("weight", "bias"))
-    if weight.shape[1] == 3:
-        grey, made[f"{_STEM}.bias"] = grey_kernel(weight, bias, config.mean, config.std)
-        made[f"{_STEM}.weight"] = inflated_kernel(grey, own[f"{_STEM}.weight"].shape[2], config.depth, config.sigma)
-        changed[f"{_STEM}.weight"] += ", colours folded into one grey value"
-        changed[f"{_STEM}.bias"] = "normalisation of colours folded in"
-    odd = sorted(
-        name for name in {*own, *made} if name not in own or name not in made or own[name].shape != made[name].shape
-    )
-    if odd:
+    made, changed = dict(source.tensors), {}
+    weight, bias = f"{_STEM}.weight", f"{_STEM}.bias"
+    coloured = made[weight].shape[1] == 3
+    if coloured:
+        made[weight], made[bias] = grey_kernel(made[weight], made[bias], config.mean, config.std)
+        changed[bias] = "normalisation of colours folded in"
+    for name, tensor in made.items():
+        if tensor.ndim == 4 and name in own:
+            deep = own[name].shape[2]
+            made[name] = inflated_kernel(tensor, deep, config.depth, config.sigma)
+            changed[name] = f"{tuple(source.tensors[name].shape)} inflated to {deep} sections ({config.depth})"
+    if coloured:
+        changed[weight] += ", colours folded into one grey value"
+    if problems := misfits(own, made):
         raise RunError(
-            f"'{source.path}' is not the encoder that was asked for: {len(odd)} tensors differ, such as {odd[0]}",
+            f"'{source.path}' is not the encoder that was asked for: {listed(problems, '; ')}",
             f"channels {list(source.dims)}, blocks {list(source.depths)}",
             "leave dims, depths and layer_scale under model.convnext. to the file",
         )

@@ -18,6 +18,12 @@ from neuropil.models.convnext import plan_fold
 from neuropil.models.vit3d import plan_patch
 from neuropil.training.checkpoint import WEIGHTS, Run, read_tensors
 
+#: Encoders that may come from a file of somebody else: where their sizes are under model., and which settings there are
+#: of the network around them, or of its training. All others are taken over with their weights.
+INFLATED = {
+    "vit_inflated": ("vit", ("taps", "decoder", "drop_path", "checkpointing")),
+    "convnext": ("convnext", ("decoder", "drop_path")),
+}
 #: Settings under model. that say what weights mean and that no shape tells, by encoder.
 _UNSEEN = {
     "resunet": ("norm",),
@@ -169,7 +175,7 @@ def encoder_words(run: Run, ours: ModelConfig, voxel_size: Float3 | None) -> lis
         nm, z, y, x, of what the network is for; None if it is not known.
     """
     theirs = run.config.model
-    if encoder_of(theirs) == "vit_inflated" or "inflation" in run.card:
+    if theirs.encoder in INFLATED:
         return []  # all of it is taken over
     depends = _DEPENDS.get(encoder_of(theirs), [n for n in _leaves(theirs) if n not in {"offsets", "flat"}])
     words = []

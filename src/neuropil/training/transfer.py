@@ -20,14 +20,7 @@ from neuropil.models.convnext import plan_fold
 from neuropil.plan import default_offsets
 from neuropil.tasks.base import task_named
 from neuropil.training.checkpoint import CARD, WEIGHTS, Run, read_tensors
-from neuropil.training.encoders import check_lone, check_unseen, encoder_words, fold_of
-
-#: Encoders that may come from a file of somebody else, where their sizes are under model., and which settings there are
-#: of the network around them, or of its training: never taken over.
-_INFLATED = {
-    "vit_inflated": ("vit", ("taps", "decoder", "drop_path", "checkpointing")),
-    "convnext": ("convnext", ("decoder", "drop_path")),
-}
+from neuropil.training.encoders import INFLATED, check_lone, check_unseen, encoder_words, fold_of
 
 
 @dataclass(frozen=True)
@@ -107,7 +100,7 @@ def adopted(config: Config, init: str | None, voxel_size: Float3) -> Config:
         return config
     run = Run.open(folder)
     config, theirs = _encoder_only(config, run, str(folder)), run.config.model
-    if (theirs.encoder in _INFLATED and "inflation" in run.card) or theirs.encoder == "vit_inflated":
+    if theirs.encoder in INFLATED:
         config = _inflated_sizes(config, theirs, str(init))
         _note_other_size(config, run, voxel_size, str(folder))
     else:
@@ -116,7 +109,7 @@ def adopted(config: Config, init: str | None, voxel_size: Float3) -> Config:
 
 
 def _inflated_sizes(config: Config, theirs: ModelConfig, init: str) -> Config:
-    part, own = _INFLATED[str(theirs.encoder)]
+    part, own = INFLATED[str(theirs.encoder)]
     values = config.model_dump(mode="json")
     sizes = theirs.model_dump(mode="json")[part]
     kept = {key: values["model"][part][key] for key in own}
@@ -141,7 +134,7 @@ def _note_other_size(config: Config, run: Run, voxel_size: Float3, where: str) -
         made, here = (" × ".join(f"{nm:g}" for nm in size) for size in (run.voxel_size, voxel_size))
         again = ",".join(f"{v:g}" for v in voxel_size)
         print(
-            f"note: '{where}' was inflated for voxels of {made} nm, here are {here}: it puts sections together as "
+            f"note: '{where}' was made for voxels of {made} nm, here are {here}: it puts sections together as "
             f"{list(kept)}, not {list(fitting)}; neuropil inflate with --voxel-size {again} makes one that fits",
             file=sys.stderr,
         )

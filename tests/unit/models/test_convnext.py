@@ -125,3 +125,9 @@ def test_it_restores_without_its_skips() -> None:
 def test_a_decoder_with_too_few_channels_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"channels for 5 levels"):
         network(decoder=(8, 8, 8))
+
+
+def test_it_has_as_many_weights_as_its_page_says() -> None:
+    net = build_model(ModelConfig(name="convnext", norm="standardised"), (8.0, 8.0, 8.0), 9)
+    encoder = sum(p.numel() for p in net.encoder.parameters())
+    assert (round(encoder / 1e6, 1), round((sum(p.numel() for p in net.parameters()) - encoder) / 1e6, 1)) == (3.8, 2.3)
