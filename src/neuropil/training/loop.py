@@ -204,8 +204,7 @@ def _plan(fabric: Fabric, session: Session, config: TrainConfig, progress: Progr
     # all processes plan after the same step
     if schedule.budget is not None and schedule.total is None and _any_process(fabric, wanted=schedule.pace_is_known()):
         pace = schedule.seconds_per_step
-        if schedule.validation_seconds == 0:
-            schedule.validation_seconds = 20 * pace
+        schedule.expect_validations(config.validations)
         _replan(fabric, session, config.validations, pace)
     progress.update(schedule.step, schedule.total)
 

@@ -10,6 +10,9 @@ from typing import Any
 PROBE = 40
 #: Share of a budget after which that is done, however few steps it took: measuring must not use it up.
 EARLY = 0.25
+#: What a validation is guessed to take before there was one, in steps, and all of them at the most, of what is left: where
+#: steps are slow the first guess alone would leave no time to train.
+VALIDATION_STEPS, VALIDATING = 20, 0.25
 #: Longest warm-up in steps.
 LONGEST_WARMUP = 300
 
@@ -79,6 +82,12 @@ class Schedule:
     def seconds_per_step(self) -> float:
         """Pace since the last mark."""
         return (self.elapsed - self.marked_elapsed) / max(1, self.step - self.marked_step)
+
+    def expect_validations(self, count: int) -> None:
+        """Guess what a validation takes, of so many, where none has been measured: so many steps, within reason."""
+        if self.validation_seconds == 0 and self.budget is not None:
+            together = VALIDATING * max(0.0, self.budget - self.elapsed)
+            self.validation_seconds = min(VALIDATION_STEPS * self.seconds_per_step, together / max(1, count))
 
     def fit_to_budget(self, seconds_per_step: float, validations_left: int) -> None:
         """Plan as many further steps as the budget leaves room for, after the validations still to come."""

@@ -31,6 +31,20 @@ def test_budget_becomes_steps_and_leaves_time_for_validation() -> None:
     assert schedule.total == 40 + int((100 - 10 - 30) / 0.25)
 
 
+def test_what_validations_may_take_leaves_time_to_train() -> None:
+    """Before any was measured: twenty steps each, but never more than a quarter of what is left."""
+    slow = _at(22, total=None, budget=120.0, elapsed=31.0, marked_step=11, marked_elapsed=16.0)
+    slow.expect_validations(6)
+    slow.fit_to_budget(slow.seconds_per_step, validations_left=6)
+    assert slow.total == pytest.approx(22 + 0.75 * 89 / (15 / 11), abs=1)
+    fast = _at(40, total=None, budget=1800.0, elapsed=8.0, marked_step=20, marked_elapsed=4.0)
+    fast.expect_validations(6)
+    assert fast.validation_seconds == pytest.approx(20 * 0.2)
+    measured = _at(40, total=None, budget=100.0, validation_seconds=3.0)
+    measured.expect_validations(6)
+    assert measured.validation_seconds == 3.0
+
+
 def test_an_exhausted_budget_still_ends() -> None:
     schedule = _at(500, total=None, budget=10.0, elapsed=20.0)
     schedule.fit_to_budget(1.0, validations_left=1)
