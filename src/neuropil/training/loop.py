@@ -111,7 +111,7 @@ def train_loop(fabric: Fabric, run: Run, objective: Objective, batches: Batches,
             _plan(fabric, session, config, progress)
             if schedule.step % config.log_every == 0:
                 _log(session, progress, write=main)
-            if _validation_due(session, config):
+            if schedule.validation_due(config.validations, session.validations):
                 run = _validate(fabric, run, session, validate)
                 clock = time.monotonic()
             if not schedule.done and _any_process(fabric, wanted=stop()):
@@ -220,13 +220,6 @@ def _replan(fabric: Fabric, session: Session, validations_left: int, pace: float
         )
 
 
-def _validation_due(session: Session, config: TrainConfig) -> bool:
-    schedule = session.schedule
-    if schedule.total is None:
-        return False
-    return schedule.done or schedule.step / schedule.total * config.validations >= session.validations + 1
-
-
 def _validate(fabric: Fabric, run: Run, session: Session, validate: Validate) -> Run:
     started = time.monotonic()
     schedule = session.schedule
@@ -248,6 +241,7 @@ def _validate(fabric: Fabric, run: Run, session: Session, validate: Validate) ->
             run = run.updated(warnings=warned)
     session.objective.judged(fabric.broadcast(result))
     session.validations += 1
+    schedule.validated_step = schedule.step
     seconds = time.monotonic() - started
     schedule.elapsed += seconds
     n = session.validations

@@ -10,8 +10,8 @@ from typing import Any
 PROBE = 40
 #: Share of a budget after which that is done, however few steps it took: measuring must not use it up.
 EARLY = 0.25
-#: What a validation is guessed to take before there was one, in steps, and all of them at the most, of what is left: where
-#: steps are slow the first guess alone would leave no time to train.
+#: What a validation is guessed to take before there was one, in steps; and all of them at the most, as a share of what
+#: is left: where steps are slow, the first guess alone would leave no time to train.
 VALIDATION_STEPS, VALIDATING = 20, 0.25
 #: Longest warm-up in steps.
 LONGEST_WARMUP = 300
@@ -30,7 +30,9 @@ class Schedule:
     elapsed
         Seconds spent so far, over all sessions.
     marked_step, marked_elapsed
-        Since when the pace is measured.
+        Since when the pace is measured; by this process's own clock.
+    validated_step
+        When the last validation was, the same in all processes.
     """
 
     total: int | None
@@ -42,6 +44,7 @@ class Schedule:
     validation_seconds: float = 0.0
     marked_step: int = 0
     marked_elapsed: float = 0.0
+    validated_step: int = 0
 
     def state(self) -> dict[str, Any]:
         """As JSON."""
@@ -64,6 +67,17 @@ class Schedule:
         ramp = min(1.0, (self.step + 1) / warm)
         decay = 0.5 * (1 + math.cos(math.pi * max(0.0, self.step - warm) / max(1.0, total - warm)))
         return self.peak * ramp * (decay if math.isfinite(total) else 1.0)
+
+    def validation_due(self, count: int, had: int) -> bool:
+        """Whether it is time for the next of so many validations, at equal distances, and one at the end.
+
+        None but the last follows within half a distance of the one before: a plan that came late, or that was cut,
+        would else be caught up with by several at once.
+        """
+        if self.total is None:
+            return False
+        apart = self.step - self.validated_step >= 0.5 * self.total / max(1, count)
+        return self.done or (apart and self.step / self.total * count >= had + 1)
 
     def mark(self) -> None:
         """Measure the pace from here on: neither what was compiled before nor a validation counts as training."""

@@ -45,6 +45,30 @@ def test_what_validations_may_take_leaves_time_to_train() -> None:
     assert measured.validation_seconds == 3.0
 
 
+def _validated(schedule: Schedule, count: int) -> list[int]:
+    """The steps that are followed by a validation."""
+    found: list[int] = []
+    while not schedule.done:
+        schedule.step += 1
+        if schedule.validation_due(count, len(found)):
+            found.append(schedule.step)
+            schedule.validated_step = schedule.step
+    return found
+
+
+def test_validations_come_at_equal_distances_and_at_the_end() -> None:
+    assert _validated(_at(0, total=60), 6) == [10, 20, 30, 40, 50, 60]
+    assert _validated(_at(0, total=7), 3) == [3, 5, 7]
+    assert _validated(_at(0, total=2), 6) == [1, 2]
+
+
+def test_a_late_plan_is_not_caught_up_with_by_several_validations_at_once() -> None:
+    found = _validated(_at(21, total=47), 6)
+    assert found[-1] == 47
+    assert found[0] == 22
+    assert min(b - a for a, b in itertools.pairwise(found[:-1])) == 4
+
+
 def test_an_exhausted_budget_still_ends() -> None:
     schedule = _at(500, total=None, budget=10.0, elapsed=20.0)
     schedule.fit_to_budget(1.0, validations_left=1)
