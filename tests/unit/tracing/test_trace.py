@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tests.unit.tracing.phantoms import CONFIG, agreement, line, tubes
 
+import neuropil.progress
 from neuropil.errors import InputError
 from neuropil.skeleton import depths
 from neuropil.tracing.trace import trace
@@ -32,6 +33,17 @@ def test_a_branched_neuron_is_found_with_its_soma_as_root() -> None:
     assert (np.diff(depths(found.skeleton.parent)) >= 0).all(), "parents first"
     assert found.confidence.shape == found.skeleton.parent.shape
     assert 0 < found.confidence.min() <= found.confidence.max() <= 1
+
+
+def test_a_large_image_shows_how_far_its_tracing_is(monkeypatch, capsys) -> None:
+    volume = tubes((40, 80, 96), BRANCHED)
+    trace(volume, CONFIG)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(neuropil.progress, "LARGE", volume.box.size)
+    trace(volume, CONFIG)
+    said = capsys.readouterr().err
+    assert [line.split()[0] for line in said.splitlines()] == ["look", "neurites", "depths", "radii"]
+    assert "0 s left" in said
 
 
 def test_radii_are_within_a_voxel() -> None:
