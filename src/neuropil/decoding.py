@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 #: Threshold for affinities that come without a run.
 UNCALIBRATED = 0.5
+#: Intersection over union below which a foreground is as good as not found.
+_USEFUL = 0.1
 #: Settings that a run was made with.
 _LEARNED = ("recipe", "task", "data", "model", "train", "pretrain", "inflate", "organelles", "trees")
 
@@ -182,6 +184,18 @@ def note_nothing(config: Config) -> None:
     _note(
         f"the segmentation holds no object (foreground at least {config.instances.foreground:g}): train longer, lower "
         "--set instances.foreground, or see the prediction"
+    )
+
+
+def note_unlearned(run: Run) -> None:
+    """Say it aloud when what a run finds of the foreground that was held back hardly overlaps the truth."""
+    best = run.card.get("best", {})
+    overlap = best.get("iou")
+    if overlap is None or overlap >= _USEFUL:
+        return
+    _note(
+        f"of the foreground that was held back the run finds next to nothing (IoU {overlap:.3f}): train longer, or see "
+        "whether image and labels lie on each other"
     )
 
 

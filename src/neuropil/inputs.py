@@ -12,6 +12,7 @@ from neuropil.affinities import Affinities, Offsets, as_offsets
 from neuropil.config import Config, load_config, override
 from neuropil.errors import ConfigError, InputError, RunError, VolumeError
 from neuropil.geometry import Float3, same_voxel_size
+from neuropil.lazy import NoVoxelSize
 from neuropil.tasks.base import labels_of, task_named
 from neuropil.urls import split_part
 from neuropil.volume import Volume, VolumeLike, as_volume, require_kind, require_same_grid
@@ -28,6 +29,23 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600}
 def opened(volume: VolumeLike, voxel_size: Float3 | None) -> Volume:
     """A volume, opened if it was given by its url; `voxel_size` (nm, z, y, x) overrules its own."""
     return as_volume(volume, voxel_size=voxel_size)
+
+
+def opened_in_voxels(volume: VolumeLike, voxel_size: Float3 | None, units: str | None) -> tuple[Volume, bool]:
+    """A volume whose tree may be in voxels (`units`), and whether the size of these is known; else they are 1 nm cubes.
+
+    Raises
+    ------
+    NoVoxelSize
+        If it is not, and the tree is not said to be in voxels.
+    """
+    try:
+        return opened(volume, voxel_size), True
+    except NoVoxelSize as error:
+        if units == "voxel":
+            return opened(volume, (1.0, 1.0, 1.0)), False
+        fix = f"{error.fix}; or say --units voxel, if the tree is in voxels"
+        raise NoVoxelSize(error.got, error.expected, fix) from None
 
 
 def cut_to(whole: Volume, part: Volume) -> Volume:

@@ -189,13 +189,17 @@ def stored_axes(stored: Stored, axes: str | None, kind: str | None) -> str:
     return letters
 
 
+class NoVoxelSize(GeometryError):
+    """Neither a file nor the user says how large its voxels are."""
+
+
 def stored_voxel_size(stored: Stored, axes: str, given: Sequence[float] | None) -> Sequence[float]:
     """The voxel size of a stored array in nm, z, y, x: the one that was given, or the one that the file states."""
     size = given if given is not None else stored.attrs.get("resolution")
     if size is None:
         chunk = getattr(stored.array, "layout", {}).get("chunk")
         known = f"shape {tuple(stored.array.shape)}, axes {axes}, type {stored.array.dtype}"
-        raise GeometryError(
+        raise NoVoxelSize(
             f"{stored.name} does not state its voxel size ({known}{f', chunks {tuple(chunk)}' if chunk else ''})",
             "an attribute 'resolution' in nm, z, y, x (or the format's own metadata)",
             "give --voxel-size z,y,x, for example --voxel-size 40,4,4",

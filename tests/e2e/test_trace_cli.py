@@ -68,6 +68,43 @@ def test_an_image_becomes_a_tree(capsys, image, tmp_path) -> None:
     assert read_swc(out).kind[0] == 1
 
 
+def test_voxels_of_unknown_size_give_a_tree_in_voxels(capsys, image, tmp_path) -> None:
+    out = tmp_path / "neuron.swc"
+    code, _, stderr = run(capsys, "trace", image, "--out", out, *FEW)
+    assert code == 2
+    assert "--units voxel" in stderr, "the way out is named"
+    assert not out.exists()
+    code, stdout, stderr = run(capsys, "trace", image, "--units", "voxel", "--out", out, *FEW, "--json")
+    assert code == 0, stderr
+    assert "taken for cubes" in stderr
+    found, text = json.loads(stdout), out.read_text()
+    assert "length_um" not in found
+    assert "# unit: voxel" in text
+    assert "voxel_size_nm" not in text, "nobody knows it"
+    tree = read_swc(out, voxel_size=(1, 1, 1))
+    assert found["length_voxel"] == pytest.approx(tree.length_nm(), rel=1e-3)
+    assert agreement(tree, PATHS[0][0], 2)[1] > 0.95
+    np.testing.assert_allclose(tree.nodes_nm[0] - 0.5, found["root_voxel"], atol=1e-3)
+    # the same in a known size says it, and lies in the same voxels
+    sized = tmp_path / "sized.swc"
+    size = ("--voxel-size", "500,500,500")
+    code, stdout, stderr = run(capsys, "trace", image, "--units", "voxel", *size, "--out", sized, *FEW, "--json")
+    assert (code, "note" in stderr) == (0, False)
+    assert "length_um" in json.loads(stdout)
+    assert "# voxel_size_nm: 500 500 500" in sized.read_text()
+    assert agreement(read_swc(sized), PATHS[0][0] * 500, 1000)[1] > 0.95
+
+
+def test_segments_in_voxels_of_unknown_size(capsys, labels, tmp_path) -> None:
+    out = tmp_path / "swc"
+    words = ("trace", "--labels", labels, "--units", "voxel", "--out-dir", out, *FEW, "--json")
+    code, stdout, stderr = run(capsys, *words)
+    assert code == 0, stderr
+    assert json.loads(stdout)["length_voxel"] > 80
+    tree = read_swc(out / "5.swc", voxel_size=(1, 1, 1))
+    assert 20 <= tree.nodes_nm[:, 1].min() <= tree.nodes_nm[:, 1].max() <= 24
+
+
 def test_every_segment_becomes_a_tree(capsys, labels, tmp_path) -> None:
     out = tmp_path / "swc"
     words = ("trace", "--labels", labels, "--voxel-size", "40,4,4", "--out-dir", out, *FEW)

@@ -181,7 +181,7 @@ def test_trees_of_a_projection_are_compared_in_its_plane(capsys, tmp_path, mip):
     code, out, err = run(capsys, *words, "--no-projected")
     assert json.loads(out)["projected"] is False
     assert json.loads(out)["f1"] < 1
-    assert err == ""
+    assert "one section" not in err
     assert api.evaluate(*mip[:2], task="trees", projected=True)["f1"] == 1.0
 
 
@@ -226,6 +226,41 @@ def test_what_was_repaired_is_told_and_kept(capsys, tmp_path, gold):
     assert "test: none" in out
     assert "gold: a radius" in out
     assert run(capsys, "evaluate", gold, gold, "--task", "trees")[2] == ""
+
+
+def scaled(path: Path, factor: float, shift: float = 0) -> Path:
+    """A crooked tree, larger or elsewhere."""
+    places = [(i, (7 * i) % 11 + i) for i in range(20)]
+    rows = [f"{i + 1} 3 {factor * x + shift} {factor * y} 0 1 {i if i else -1}" for i, (y, x) in enumerate(places)]
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("factor", "shift", "told"), [(1000, 0, "other units"), (0.3, 0, "other units"), (1, 500, "no cable"), (1, 1, "")]
+)
+def test_trees_that_lie_apart_are_told_of(capsys, tmp_path, factor, shift, told):
+    gold, other = scaled(tmp_path / "a.swc", 1), scaled(tmp_path / "b.swc", factor, shift)
+    code, _, err = run(capsys, "evaluate", other, gold, "--task", "trees", "--json")
+    assert code == 0
+    assert (told in err) if told else (err == "")
+
+
+def test_an_image_of_unknown_size_under_trees_in_voxels(capsys, tmp_path, gold, trace):
+    tifffile.imwrite(tmp_path / "image.tif", np.random.default_rng(0).integers(0, 200, (6, 20, 30), np.uint8))
+    page = tmp_path / "page.html"
+    words = ("evaluate", trace, gold, "--task", "trees", "--image", tmp_path / "image.tif", "--report", page)
+    code, _, err = run(capsys, *words)
+    assert code == 2
+    assert "--units voxel" in err
+    code, _, err = run(capsys, *words, "--units", "voxel")
+    assert code == 0, err
+    assert "image.tif" in page.read_text()
+    gold.write_text("# unit: um\n" + GOLD)
+    trace.write_text("# unit: um\n" + TRACE)
+    code, _, err = run(capsys, *words, "--units", "voxel")
+    assert code == 2
+    assert "does not state its voxel size" in err
 
 
 def test_the_page_of_missed_branches(capsys, tmp_path, gold, trace):

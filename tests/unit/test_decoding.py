@@ -12,6 +12,7 @@ from neuropil.decoding import (
     decoding,
     note_collapse,
     note_edge,
+    note_unlearned,
     prediction,
     stored_decoding,
 )
@@ -122,3 +123,11 @@ def test_a_threshold_at_the_edge_is_said_aloud(
 ) -> None:
     note_edge(Run(tmp_path, Config(), {"best": {"threshold": threshold}}))
     assert ("at the edge" in capsys.readouterr().err) == said
+
+
+@pytest.mark.parametrize(("best", "said"), [({"iou": 0.02}, True), ({"iou": 0.4}, False), ({"threshold": 0.3}, False)])
+def test_a_foreground_that_is_not_found_is_said_aloud(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], best: dict[str, float], said: bool
+) -> None:
+    note_unlearned(Run(tmp_path, Config(), {"best": best}))
+    assert ("next to nothing" in capsys.readouterr().err) == said

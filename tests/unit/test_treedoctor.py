@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tifffile
 from scipy import ndimage
 
-from neuropil.errors import InputError, VolumeError
+from neuropil import api
+from neuropil.errors import GeometryError, InputError, VolumeError
 from neuropil.io.swc import read_swc, write_swc
 from neuropil.skeleton import Skeleton
 from neuropil.treedoctor import examine_tree, image, shifts
@@ -229,3 +231,16 @@ def test_what_cannot_be_examined(tmp_path, picture, neuron) -> None:
         examined(tmp_path, picture, voxels_of(neuron), units="inch")
     blank = Volume(np.zeros(SHAPE, np.uint8), NM)
     assert "nowhere" in examined(tmp_path, blank, voxels_of(neuron))["verdict"]
+
+
+def test_voxels_of_unknown_size(tmp_path, picture, neuron) -> None:
+    tifffile.imwrite(tmp_path / "bare.tif", picture.numpy(), photometric="minisblack")
+    tree = written(tmp_path, np.add(voxels_of(neuron), (0, 0, 5)))
+    with pytest.raises(GeometryError, match="--units voxel"):
+        api.doctor(tree, image=tmp_path / "bare.tif")
+    found = api.doctor(tree, image=tmp_path / "bare.tif", units="voxel", out=tmp_path / "right.swc")
+    assert found["voxel_size"].startswith("unknown")
+    assert "shift" in found["best"]
+    right = read_swc(tmp_path / "right.swc", voxel_size=NM)
+    assert np.abs(right.nodes_nm - neuron.nodes_nm).max() <= 1.01 * max(NM)
+    assert "voxel_size_nm" not in (tmp_path / "right.swc").read_text()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeGuard
 
 from neuropil.config import Config
-from neuropil.decoding import note_edge
+from neuropil.decoding import note_edge, note_unlearned
 from neuropil.errors import InputError
 from neuropil.geometry import Float3
 from neuropil.inputs import raw_volumes, run_folder, said_length, settled, several, training_pairs
@@ -113,6 +113,7 @@ def train(
     first = None if init is None else str(run_folder(init))
     trained = fit(pairs, config, out, init=first, resume=resume, beside=_beside(choice))
     note_edge(trained)
+    note_unlearned(trained)
     return trained
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,7 @@ def evaluate(
     tolerance: float | None = None,
     units: str | None = None,
     projected: bool | None = None,
+    sholl_step: float | None = None,
     voxel_size: Float3 | None = None,
     report: str | os.PathLike[str] | None = None,
     image: VolumeLike | None = None,
@@ -80,6 +81,8 @@ def evaluate(
         distances: one of `neuropil.metrics.tree.CONVENTIONS`.
     tolerance, units, projected
         Of trees: steps from which cable is apart; unit where files state none; no z (None: where the image has none).
+    sholl_step
+        Of morphology: distance of Sholl's spheres, in the table's unit; None for about 20 to the tree's reach.
     report, image
         Also write a page about it, over the image if there is one.
     """
@@ -87,14 +90,15 @@ def evaluate(
 
     if task in TREE_TASKS:
         words = {"convention": convention, "tolerance": tolerance}
-        how: dict[str, Any] = {"units": units, "projected": projected, "voxel_size": voxel_size, "image": image}
-        return evaluate_task(task, pred, truth, words, **how, report=report)
+        how: dict[str, Any] = {"units": units, "projected": projected, "sholl_step": sholl_step}
+        return evaluate_task(task, pred, truth, words, **how, voxel_size=voxel_size, image=image, report=report)
     if task not in LABEL_TASKS:
         raise ConfigError(f"task '{task}'", "one of " + ", ".join((*LABEL_TASKS, *TREE_TASKS)), "choose one of these")
     require_no_tree(task, pred, truth)
     if truth is None and skeletons is None:
         raise InputError("nothing to compare with", "a truth, or --skeletons", "name the truth after the segmentation")
-    _require_used(task, {"--tolerance": tolerance, "--units": units, "--projected": projected}, image, report)
+    of_trees = {"--tolerance": tolerance, "--units": units, "--projected": projected, "--sholl-step": sholl_step}
+    _require_used(task, of_trees, image, report)
     predicted, true = _compared(pred, truth, voxel_size, task)
     shown = None if image is None else require_kind(opened(image, voxel_size), "image")
     runs = {} if skeletons is None else _run_length(predicted, skeletons)
@@ -107,11 +111,13 @@ def evaluate(
     return found
 
 
-def _require_used(task: str, of_trees: dict[str, object], image: object, report: str | os.PathLike[str] | None) -> None:
+def _require_used(
+    task: str, of_trees: Mapping[str, object], image: object, report: str | os.PathLike[str] | None
+) -> None:
     """Refuse what would be ignored, and a report that could not be written."""
     for option, value in of_trees.items():
         if value is not None:
-            raise InputError(f"{option} with --task {task}", "--task trees", "leave it out: it is for trees")
+            raise InputError(f"{option} with --task {task}", "--task trees or morphology", "leave it out")
     if image is not None and report is None:
         raise InputError("--image without --report", "both: the image is for the page", "add --report page.html")
     if report is not None:

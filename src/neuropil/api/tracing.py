@@ -5,23 +5,52 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from neuropil.config import Config, override
 from neuropil.errors import ConfigError, InputError, VolumeError
 from neuropil.geometry import Float3
-from neuropil.inputs import opened
+from neuropil.inputs import opened_in_voxels
 from neuropil.lazy import Arranged, Window
 from neuropil.outputs import provenance
 from neuropil.volume import Volume, VolumeLike, require_kind
+
+if TYPE_CHECKING:
+    from neuropil.skeleton import Skeleton
 
 PathLike = str | os.PathLike[str]
 
 #: The channel of a prediction that is traced, and the share of its threshold from which a voxel can be neurite.
 _FOREGROUND = "foreground"
 _WEAKER = 0.66
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """In what trees are written and their lengths told; where the size of a voxel is unknown, in voxels."""
+
+    name: str
+    voxel_size: Float3
+    known: bool
+
+    def write(self, tree: Skeleton, path: Path) -> None:
+        from neuropil.io.swc import write_swc
+
+        size = self.voxel_size if self.name == "voxel" else None
+        write_swc(tree, path, units=self.name, voxel_size=size, size_known=self.known)
+
+    def length(self, trees: Sequence[Skeleton]) -> dict[str, float]:
+        key, unit_nm = ("length_um", 1000.0) if self.known else ("length_voxel", 1.0)
+        return {key: round(sum(t.length_nm() for t in trees) / unit_nm, 4)}
+
+    def place(self, node_nm: Sequence[float]) -> dict[str, list[float]]:
+        """A place in nm, or where the size of a voxel is unknown, as what is written has it: 0 is a voxel's middle."""
+        key, middle = ("root_nm", 0.0) if self.known else ("root_voxel", 0.5)
+        return {key: [round(float(v) - middle, 3) for v in node_nm]}
 
 
 def trace(
@@ -31,6 +60,7 @@ def trace(
     labels: VolumeLike | None = None,
     out_dir: PathLike | None = None,
     voxel_size: Float3 | None = None,
+    units: str = "um",
     soma: Float3 | None = None,
     set: Sequence[str] = (),
     overwrite: bool = False,
@@ -44,12 +74,15 @@ def trace(
         (uint8 or floats from 0 to 1), is its own evidence. Of what `predict` made with a run of the task trees, the
         foreground is, and the run's threshold that of its strong evidence.
     out
-        The SWC file, in micrometres; beside it, `<name>.trace.json` has the confidence of every node and the settings.
+        The SWC file; beside it, `<name>.trace.json` has the confidence of every node and the settings.
     labels, out_dir
         Instead: a label volume, and the folder that gets `<label>.swc` for each segment and `trace.json` when all are
         there. A folder that was not finished is gone on with.
+    units
+        Of what is written: "um", "nm" or "voxel" (as Vaa3D has it). In voxels, a volume may leave their size unknown:
+        they are taken for cubes then.
     soma
-        Where the neuron is rooted, z, y, x in nm; found when empty.
+        Where the neuron is rooted, z, y, x in nm (voxels where their size is unknown); found when empty.
     set
         Settings, for example "trace.gap=30".
 
@@ -58,9 +91,11 @@ def trace(
     dict
         Of a neuron: `nodes`, `length_um`, `branches` (tips), `roots`, `bridges`, `soma_found`, `root_nm`, `tracer`,
         `score` (label-free, 0 to 1) and `confidence` (mean). Of labels: `segments`, `traced`, `nodes`, `length_um`.
+        `length_voxel` and `root_voxel` instead, where the size of a voxel is unknown.
     """
     config = override(Config(), _only_trace(set))
     _require_finite(soma)
+    _require_unit(units)
     if (image is None) == (labels is None):
         raise InputError(
             "both an image and labels" if image is not None else "neither an image nor labels",
@@ -71,16 +106,32 @@ def trace(
         if out is not None or soma is not None or out_dir is None:
             got = "labels without --out-dir, or with --out or --soma"
             raise InputError(got, "labels and --out-dir only", "neuropil trace --labels seg.zarr --out-dir swc/")
-        return _segments(require_kind(opened(labels, voxel_size), "labels"), Path(out_dir), config, overwrite=overwrite)
+        volume, unit = _opened(labels, voxel_size, units)
+        return _segments(require_kind(volume, "labels"), Path(out_dir), config, unit, overwrite=overwrite)
     if out_dir is not None or out is None:
         got = "an image without --out, or with --out-dir"
         raise InputError(got, "an image and --out", "neuropil trace IMAGE --out neuron.swc")
     assert image is not None
-    volume = opened(image, voxel_size)
+    volume, unit = _opened(image, voxel_size, units)
     if volume.kind_stated and volume.kind == "prediction":
         volume, said = _foreground(volume)
         config = override(Config(), [*said, *set])
-    return _neuron(volume, Path(out), config, soma, overwrite=overwrite)
+    return _neuron(volume, Path(out), config, soma, unit, overwrite=overwrite)
+
+
+def _opened(source: VolumeLike, voxel_size: Float3 | None, units: str) -> tuple[Volume, _Unit]:
+    volume, known = opened_in_voxels(source, voxel_size, units)
+    if not known:
+        said = "its voxels are taken for cubes, and lengths are in voxels (--voxel-size z,y,x in nm)"
+        print(f"note: {volume.name} does not state its voxel size: {said}", file=sys.stderr)
+    return volume, _Unit(units, volume.voxel_size, known)
+
+
+def _require_unit(units: str) -> None:
+    from neuropil.io.swc import UNITS
+
+    if units not in UNITS:
+        raise InputError(f"--units {units}", "one of " + ", ".join(UNITS), "leave it out for um")
 
 
 def _require_finite(soma: Float3 | None) -> None:
@@ -113,9 +164,10 @@ def _foreground(predicted: Volume) -> tuple[Volume, list[str]]:
     return alone, ["trace.source=probability", *said]
 
 
-def _neuron(volume: Volume, out: Path, config: Config, soma: Float3 | None, *, overwrite: bool) -> dict[str, Any]:
+def _neuron(
+    volume: Volume, out: Path, config: Config, soma: Float3 | None, unit: _Unit, *, overwrite: bool
+) -> dict[str, Any]:
     from neuropil.io.base import require_folder
-    from neuropil.io.swc import write_swc
     from neuropil.tracing.trace import trace as traced
 
     settings = config.trace
@@ -131,29 +183,30 @@ def _neuron(volume: Volume, out: Path, config: Config, soma: Float3 | None, *, o
         raise VolumeError(f"'{out}' exists already", "a new name", "choose another name, or give --overwrite")
     found = traced(volume, settings, soma)
     tree = found.skeleton
-    summary = _summary([tree]) | {
+    summary = _summary([tree], unit) | {
         "roots": int((tree.parent < 0).sum()),
         "bridges": found.bridges,
         "soma_found": found.soma_found,
-        "root_nm": [round(float(v), 3) for v in tree.nodes_nm[0]],
+        **unit.place(tree.nodes_nm[0]),
         "tracer": found.tracer,
         "score": round(found.score, 4),
         "confidence": round(float(found.confidence.mean()), 4),
     }
-    write_swc(tree, out, units="um")
+    unit.write(tree, out)
     record = {"summary": summary, "node_confidence": [round(float(c), 3) for c in found.confidence]}
     _write_json(beside, record | {"provenance": provenance(config, volume, None)})
     return summary
 
 
-def _segments(labels: Volume, folder: Path, config: Config, *, overwrite: bool) -> dict[str, Any]:
+def _segments(labels: Volume, folder: Path, config: Config, unit: _Unit, *, overwrite: bool) -> dict[str, Any]:
     from neuropil.io.base import require_folder
-    from neuropil.io.swc import read_swc, write_swc
+    from neuropil.io.swc import read_swc
     from neuropil.progress import Progress
     from neuropil.tracing.skeletonize import segments, skeletons
 
     begun, done = folder / "begun.json", folder / "trace.json"
-    job = {"labels": labels.name, "voxel_size": list(labels.voxel_size), "trace": config.trace.model_dump(mode="json")}
+    job: dict[str, Any] = {"labels": labels.name, "voxel_size": list(labels.voxel_size), "units": unit.name}
+    job |= {"trace": config.trace.model_dump(mode="json")}
     require_folder(folder.absolute().parent)
     _open_folder(folder, begun, done, job, overwrite=overwrite)
     wanted = segments(labels, config.trace)
@@ -168,11 +221,11 @@ def _segments(labels: Volume, folder: Path, config: Config, *, overwrite: bool) 
     done_before = len(wanted) - len(left)
     with Progress("tracing", len(wanted), unit="segment", done=done_before) as progress:
         for count, (segment, skeleton) in enumerate(skeletons(labels, config.trace, left), done_before + 1):
-            write_swc(skeleton, folder / f"{segment.label}.swc", units="um")
+            unit.write(skeleton, folder / f"{segment.label}.swc")
             progress.update(count, len(wanted))
-    trees = {s.label: read_swc(folder / f"{s.label}.swc") for s in wanted}
-    rows = {str(s.label): {"voxels": s.voxels, **_summary([trees[s.label]])} for s in wanted}
-    summary = {"segments": len(wanted), "traced": len(left), **_summary(list(trees.values()))}
+    trees = {s.label: read_swc(folder / f"{s.label}.swc", voxel_size=labels.voxel_size) for s in wanted}
+    rows = {str(s.label): {"voxels": s.voxels, **_summary([trees[s.label]], unit)} for s in wanted}
+    summary = {"segments": len(wanted), "traced": len(left), **_summary(list(trees.values()), unit)}
     _write_json(done, {"summary": summary, "segments": rows, "provenance": provenance(config, labels, None)})
     begun.unlink()
     return summary
@@ -196,12 +249,12 @@ def _open_folder(folder: Path, begun: Path, done: Path, job: dict[str, Any], *, 
     _write_json(begun, job)
 
 
-def _summary(trees: Sequence[Any]) -> dict[str, Any]:
+def _summary(trees: Sequence[Skeleton], unit: _Unit) -> dict[str, Any]:
     import numpy as np
 
     tips = sum(int((np.bincount(t.parent[t.parent >= 0], minlength=len(t.parent)) == 0).sum()) for t in trees)
     nodes = sum(len(t.parent) for t in trees)
-    return {"nodes": nodes, "length_um": round(sum(t.length_nm() for t in trees) / 1000, 4), "branches": tips}
+    return {"nodes": nodes, **unit.length(trees), "branches": tips}
 
 
 def _only_trace(words: Sequence[str]) -> Sequence[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import numpy as np
 
 from neuropil.errors import ConfigError, InputError
 from neuropil.geometry import Float3
-from neuropil.inputs import opened
+from neuropil.inputs import opened, opened_in_voxels
 from neuropil.lazy import only_section
 from neuropil.outputs import require_page
 from neuropil.volume import Volume, VolumeLike, require_same_grid
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 PathLike = str | os.PathLike[str]
 #: Steps up to which a tree lies in one plane: what rounding leaves.
 _FLAT = 1e-3
+#: Trees whose extents along y and x differ by one factor (within the first; the second or more) look like one tree.
+_ALIKE, _SCALED = 1.3, 2.0
 TREE_TASKS = ("trees", "morphology", "masks")
 
 
@@ -98,6 +101,7 @@ def evaluate_task(
     *,
     units: str | None,
     projected: bool | None,
+    sholl_step: float | None,
     voxel_size: Float3 | None,
     image: VolumeLike | None,
     report: PathLike | None,
@@ -118,10 +122,12 @@ def evaluate_task(
     for option, value in {"--report": report, "--projected": projected}.items():
         if task != "trees" and value is not None:
             raise InputError(f"{option} for task '{task}'", "task trees", f"leave {option} out")
+    if task != "morphology" and sholl_step is not None:
+        raise InputError(f"--sholl-step for task '{task}'", "task morphology", "leave --sholl-step out")
     if task == "morphology":
         if truth is not None:
             raise InputError("two trees for task 'morphology'", "one", "compare trees with --task trees")
-        return tree_shape(_path(pred), units=units, voxel_size=voxel_size)
+        return tree_shape(_path(pred), units=units, voxel_size=voxel_size, sholl_step=sholl_step)
     if truth is None:
         raise InputError(
             f"nothing to compare '{pred}' with", "a truth after it", "neuropil evaluate TEST TRUTH --task " + task
@@ -145,15 +151,19 @@ def _path(name: VolumeLike) -> PathLike:
     return name
 
 
-def tree_shape(path: PathLike, *, units: str | None, voxel_size: Float3 | None) -> dict[str, Any]:
+def tree_shape(
+    path: PathLike, *, units: str | None, voxel_size: Float3 | None, sholl_step: float | None
+) -> dict[str, Any]:
     """NeuroM's features of a tree; see `neuropil.metrics.morphology.morphometrics`."""
     from neuropil.config.trees import MorphologyConfig
     from neuropil.metrics.morphology import morphometrics
 
+    if sholl_step is not None and not 0 < sholl_step < math.inf:
+        raise InputError(f"Sholl's spheres {sholl_step} apart", "a positive number", "leave it out")
     read = Read(path, units, voxel_size)
     step_nm, unit = _step(read, None)
     return {"task": "morphology", "unit": unit, "changed": read.told_changes()} | morphometrics(
-        read.skeleton, unit_nm=step_nm, config=MorphologyConfig()
+        read.skeleton, unit_nm=step_nm, config=MorphologyConfig(sholl_step=sholl_step)
     )
 
 
@@ -187,14 +197,19 @@ def evaluate_trees(
     config = _score_config(words)
     if report is not None:
         require_page(report)
-    shown = None if image is None else opened(image, voxel_size)
-    size = voxel_size or (None if shown is None else shown.voxel_size)
+    shown, size = (None, voxel_size) if image is None else _shown(image, voxel_size, units)
     traced, true = Read(pred, units, size), Read(truth, units, size)
     if traced.known != true.known:
         raise InputError(
             f"'{pred}' in {traced.report.unit} and '{truth}' in {true.report.unit} of unknown size",
             "trees in one unit",
             "say --units for both, or the size of a voxel with --voxel-size z,y,x",
+        )
+    if shown is not None and size is None and true.known:
+        raise InputError(
+            f"'{truth}' in {true.report.unit}, and an image that does not state its voxel size",
+            "the size of a voxel",
+            "give --voxel-size z,y,x in nm",
         )
     step_nm, unit = _step(true, size)
     if projected is None:
@@ -204,12 +219,19 @@ def evaluate_trees(
         traced.skeleton, true.skeleton = traced.skeleton.projected(), true.skeleton.projected()
     pair = TreePair(true.skeleton, traced.skeleton, step_nm=step_nm, config=config)
     scores = tree_scores(pair)
+    _told_apart(traced, true, scores["f1"], step_nm, unit)
     said: dict[str, Any] = {"task": "trees", "convention": config.convention, "tolerance": config.tolerance}
     said |= {"unit": unit, "step_nm": step_nm if true.known else None, "projected": projected}
     said["changed"] = {"test": traced.told_changes(), "gold": true.told_changes()}
     if report is not None:
         _write_page(report, [traced, true], pair, shown, said, scores)
     return said | scores | {"sweep": sweep(pair)}
+
+
+def _shown(image: VolumeLike, voxel_size: Float3 | None, units: str | None) -> tuple[Volume, Float3 | None]:
+    """The image under two trees, and the size of its voxels, None where that is unknown and the trees are in voxels."""
+    shown, known = opened_in_voxels(image, voxel_size, units)
+    return shown, shown.voxel_size if known else None
 
 
 def _score_config(words: dict[str, Any]) -> TreeScoreConfig:
@@ -243,6 +265,23 @@ def _in_plane(image: Volume | None, trees: Sequence[Read], step_nm: float) -> bo
             "projection, --projected compares both in it"
         )
     return False
+
+
+def _told_apart(traced: Read, true: Read, f1: float, step_nm: float, unit: str) -> None:
+    """Say so where two trees look like one in two units, or lie nowhere near each other."""
+    trees = (traced, true)
+    spans = [np.ptp(tree.skeleton.nodes_nm, axis=0)[1:] / step_nm for tree in trees]
+    told = [f"'{t.report.path}' spans {y:.4g} x {x:.4g} (y, x)" for t, (y, x) in zip(trees, spans, strict=True)]
+    if min(map(np.min, spans)) > 0:
+        ratios = np.sort(spans[1] / spans[0])
+        size = max(ratios[0], 1 / ratios[-1])
+        if ratios[-1] / ratios[0] <= _ALIKE and size >= _SCALED:
+            how = "if they are of one neuron, one is in other units or voxels: --units, --voxel-size"
+            _note(f"{told[0]} and {told[1]} {unit}, about {size:.3g} times as much or as little; {how}")
+            return
+    if f1 == 0:
+        how = "`neuropil doctor TREE.swc --image IMAGE` finds shifts, mirrored axes and wrong units"
+        _note(f"no cable of the two trees lies together: {told[0]} and {told[1]} {unit}; {how}")
 
 
 def evaluate_masks(pred: VolumeLike, truth: VolumeLike, *, voxel_size: Float3 | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from neuropil.api.looking import evaluate
 from neuropil.api.segmenting import segment
 from neuropil.errors import ConfigError, InputError
 from neuropil.geometry import Float3
-from neuropil.inputs import opened, seconds
+from neuropil.inputs import opened_in_voxels, seconds
 from neuropil.volume import VolumeLike
 
 
@@ -60,9 +60,9 @@ def doctor(
     units
         "um", "voxel" or "nm", whatever the file states; with an image they may be left to that.
     voxel_size
-        nm, z, y, x; of the image, or of a tree in voxels.
+        nm, z, y, x; of the image, or of a tree in voxels. An image may leave it unknown where `units` are "voxel".
     out
-        A new SWC file for the tree as it should be: sorted, in um, and saying so.
+        A new SWC file for the tree as it should be: sorted, in um (voxels where their size is unknown), and saying so.
     """
     if tree is None:
         if any(given is not None for given in (image, units, voxel_size, out)):
@@ -76,8 +76,10 @@ def doctor(
         return examine()
     from neuropil.treedoctor import examine_tree
 
-    shown = None if image is None else opened(image, voxel_size)
-    return examine_tree(tree, shown, units=units, voxel_size=voxel_size, out=out)
+    if image is None:
+        return examine_tree(tree, None, units=units, voxel_size=voxel_size, out=out)
+    shown, known = opened_in_voxels(image, voxel_size, units)
+    return examine_tree(tree, shown, units=units, voxel_size=voxel_size, out=out, size_known=known)
 
 
 def demo(

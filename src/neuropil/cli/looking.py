@@ -46,6 +46,9 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    sholl_step: Annotated[
+        float | None, typer.Option("--sholl-step", help="Of morphology: distance of Sholl's spheres; found when empty.")
+    ] = None,
     voxel_size: VoxelSize = None,
     report: Annotated[Path | None, typer.Option("--report", help="Also write a report page.")] = None,
     image: Annotated[
@@ -71,6 +74,7 @@ def evaluate(
         tolerance=tolerance,
         units=units,
         projected=projected,
+        sholl_step=sholl_step,
         voxel_size=size,
         report=report,
         image=image,

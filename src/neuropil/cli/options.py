@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Characters of one value that a terminal is shown, those from which its parts get lines, and the most of those.
 _LONGEST, _WIDE, _MOST = 400, 100, 12
+#: Edges of voxels below this, in nm, are hardly meant.
+_LEAST_NM = 1.0
 
 VoxelSize = Annotated[
     str | None, typer.Option("--voxel-size", metavar="Z,Y,X", help="Voxel size in nm; overrides the metadata.")
@@ -46,6 +48,9 @@ def voxel_size_of(text: str | None) -> Float3 | None:
             "three numbers z,y,x in nm, for example 40,4,4",
             "separate them by commas, without spaces, z first",
         ) from None
+    if 0 < min(z, y, x) < _LEAST_NM:
+        um = ",".join(f"{1000 * v:g}" for v in (z, y, x))
+        print(f"note: --voxel-size {text} is in nanometres; if micrometres were meant: {um}", file=sys.stderr)
     return z, y, x
 
 

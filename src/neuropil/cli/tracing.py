@@ -13,11 +13,16 @@ from neuropil.errors import InputError
 
 def trace(
     image: Annotated[str | None, typer.Argument(help="An image or a probability map.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="SWC file to write (micrometres).")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="SWC file to write.")] = None,
     labels: Annotated[str | None, typer.Option("--labels", help="Instead of an image: trace every segment.")] = None,
     out_dir: Annotated[Path | None, typer.Option("--out-dir", help="Folder for one SWC a segment.")] = None,
     voxel_size: VoxelSize = None,
-    soma: Annotated[str | None, typer.Option("--soma", metavar="Z,Y,X", help="Root in nm; found when empty.")] = None,
+    units: Annotated[
+        str, typer.Option("--units", metavar="UNIT", help="Unit of the SWC: um, nm; voxel needs no voxel size.")
+    ] = "um",
+    soma: Annotated[
+        str | None, typer.Option("--soma", metavar="Z,Y,X", help="Root in nm (or voxels of unknown size).")
+    ] = None,
     set_: Set = None,
     overwrite: Overwrite = False,
     json: Json = False,
@@ -33,6 +38,7 @@ def trace(
             labels=labels,
             out_dir=out_dir,
             voxel_size=voxel_size_of(voxel_size),
+            units=units,
             soma=_place(soma),
             set=set_ or [],
             overwrite=overwrite,

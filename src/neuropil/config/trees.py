@@ -35,4 +35,6 @@ class TreeScoreConfig(Settings):
 class MorphologyConfig(Settings):
     """How a tree is described."""
 
-    sholl_step: float = Field(10.0, gt=0, description="distance of Sholl's spheres, in the unit of the table")
+    sholl_step: float | None = Field(
+        None, gt=0, description="distance of Sholl's spheres in the unit of the table; empty: about 20 of them"
+    )

@@ -31,6 +31,7 @@ _UNIT_NM = {
 #: Arrays of a file that an error message names.
 _LISTED = 30
 _CACHE_BYTES = 64 * 2**20
+_TO_GREY = "make it grey, for example PIL.Image.open(OLD).convert('L').save(NEW), or store each colour as a channel"
 
 
 def unit_nm(unit: object) -> float | None:
@@ -200,6 +201,23 @@ class Loader(Protocol):
 
     def close(self) -> None:
         """Let go of open files."""
+
+
+def grey_of(data: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+    """Pixels (..., 2 to 4) of equal colours, and of one opacity if any, as grey ones: how screenshots are stored.
+
+    Raises
+    ------
+    VolumeError
+        If it has no such pixels.
+    """
+    colours = data.shape[-1] - (data.shape[-1] in (2, 4))
+    grey = data[..., 0]
+    if not all((data[..., c] == grey).all() for c in range(1, colours)):
+        raise VolumeError(f"'{name}' has colours", "grey pixels, or red, green and blue that are equal", _TO_GREY)
+    if colours < data.shape[-1] and data.size and np.ptp(data[..., -1]) > 0:
+        raise VolumeError(f"'{name}' has pixels of several opacities", "opaque pixels", _TO_GREY)
+    return np.ascontiguousarray(grey)
 
 
 class SectionStack:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import tifffile
 
 from neuropil.errors import InputError, VolumeError
-from neuropil.io.base import SectionStack, file_errors, our_attributes, replace_when_whole, require_new
+from neuropil.io.base import SectionStack, file_errors, grey_of, our_attributes, replace_when_whole, require_new
 from neuropil.lazy import Stored
 from neuropil.volume import Volume
 
@@ -40,6 +40,8 @@ class SectionFiles:
         path = self.files[index]
         with file_errors(str(path), "reading"):
             data = _decoded(path)
+        if data.ndim == 3 and data.shape[-1] in (2, 3, 4):
+            data = grey_of(data, str(path))
         if data.ndim != 2:
             raise VolumeError(
                 f"'{path}' has pixels of shape {data.shape}", "grey (Y, X) sections", "convert it to grey"
@@ -158,7 +160,7 @@ def _header_shape(path: Path) -> tuple[int, ...]:
     kind = _KINDS[path.suffix.lower()]
     if kind == "tiff":
         with tifffile.TiffFile(path) as file:
-            return tuple(file.pages[0].shape)
+            return tuple(file.pages[0].shape[:2])
     with path.open("rb") as file:
         if kind == "png":
             head = file.read(24)

@@ -170,6 +170,7 @@ def write_swc(
     units: str = "nm",
     voxel_size: Sequence[float] | None = None,
     origin_nm: Sequence[float] | None = None,
+    size_known: bool = True,
 ) -> None:
     """Write a neuron so that every reader takes it: single spaces, ids 1..N, parents before their children.
 
@@ -185,6 +186,8 @@ def write_swc(
         nm, z, y, x.
     origin_nm
         Place in nm, z, y, x, that becomes 0, 0, 0.
+    size_known
+        Whether `voxel_size` is that of the image, or only the one that the skeleton was made with, which is not stated.
     """
     unit = _known(units, str(path))
     scale_nm, origin = placement(unit, voxel_size, origin_nm, str(path))
@@ -198,8 +201,9 @@ def write_swc(
     # adding zero turns -0.0, which some readers stumble over, into 0.0
     zyx = np.round((skeleton.nodes_nm[order] - origin) / scale_nm, decimals) + 0.0
     radius = np.round(skeleton.radius_nm[order] / in_plane_nm(scale_nm), decimals)
-    head = ["# written by neuropil", f"# unit: {unit}", f"# origin_nm: {_spelt(origin)}"]
-    head += [f"# voxel_size_nm: {_spelt(scale_nm)}"] if unit == "voxel" else []
+    head = ["# written by neuropil", f"# unit: {unit}"]
+    head += [f"# origin_nm: {_spelt(origin)}"] if size_known else []
+    head += [f"# voxel_size_nm: {_spelt(scale_nm)}"] if unit == "voxel" and size_known else []
     head += ["# id type x y z radius parent"]
     columns = (skeleton.kind[order], zyx[:, 2], zyx[:, 1], zyx[:, 0], radius, number[skeleton.parent[order]])
     body = f"%d %d %.{decimals}f %.{decimals}f %.{decimals}f %.{decimals}f %d"

@@ -2,7 +2,7 @@
 
 The voxel size is believed where it is truly there: OME physical sizes, ImageJ spacing with a unit of length, or our own
 attributes. The dots-per-inch of a plain TIFF say nothing about sections and are ignored. Pixels that number the colours
-of a palette are read as grey values where the palette says which ones they mean.
+of a palette are read as grey values where the palette says which ones they mean, and equal red, green and blue as one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,15 @@ import numpy.typing as npt
 import tifffile
 
 from neuropil.errors import VolumeError
-from neuropil.io.base import SectionStack, file_errors, our_attributes, replace_when_whole, require_new, unit_nm
+from neuropil.io.base import (
+    SectionStack,
+    file_errors,
+    grey_of,
+    our_attributes,
+    replace_when_whole,
+    require_new,
+    unit_nm,
+)
 from neuropil.lazy import Stored
 from neuropil.volume import Volume
 
@@ -37,7 +45,11 @@ class MappedArray:
 
     def __init__(self, path: Path, start: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self.path, self.start, self.shape, self.dtype = path, start, shape, dtype
-        self.layout = {"format": "tiff", "chunk": (*(1 for _ in shape[:-2]), *shape[-2:]), "codec": None}
+        self.layout: dict[str, Any] = {
+            "format": "tiff",
+            "chunk": (*(1 for _ in shape[:-2]), *shape[-2:]),
+            "codec": None,
+        }
         self._map: npt.NDArray[Any] | None = None
 
     def __getitem__(self, key: tuple[slice, ...]) -> npt.NDArray[Any]:
@@ -72,6 +84,24 @@ class Greys:
         self.numbers.close()
 
 
+class OneColour:
+    """Pixels whose red, green and blue are equal, as grey ones; others are an error where they are read."""
+
+    writable = False
+
+    def __init__(self, colours: MappedArray) -> None:
+        self.colours, self.shape, self.dtype = colours, colours.shape[:-1], colours.dtype
+        chunk: tuple[int, ...] = colours.layout["chunk"][:-1]
+        self.layout = {**colours.layout, "chunk": chunk}
+
+    def __getitem__(self, key: tuple[slice, ...]) -> npt.NDArray[Any]:
+        return grey_of(self.colours[(*key, slice(None))], str(self.colours.path))
+
+    def close(self) -> None:
+        """Close what the pixels are read from."""
+        self.colours.close()
+
+
 class TiffPages:
     """Loads single pages of the first series."""
 
@@ -87,7 +117,7 @@ class TiffPages:
                 # a forked child shares the parent's file position, so it needs a handle of its own
                 self._file, self._pid = tifffile.TiffFile(self.path), os.getpid()
             data: npt.NDArray[Any] = self._file.series[0].pages[index].asarray()
-            return data
+        return data if data.ndim == 2 else grey_of(data, f"{self.path} page {index}")
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "_file": None, "_pid": 0}
@@ -115,8 +145,8 @@ class TiffFormat:
         Raises
         ------
         VolumeError
-            If the file is cut short, has colour (or a palette that no grey values follow from), or an `inner` name was
-            given.
+            If the file is cut short, has colours that are not equal (or a palette that no grey values follow from), or
+            an `inner` name was given.
         """
         if inner:
             raise VolumeError(f"'{path}:{inner}'", "no name inside a TIFF file", f"open '{path}'")
@@ -126,11 +156,15 @@ class TiffFormat:
                 series = file.series[0]
                 _require_whole_pages(path, series)
                 attrs, grey = _attributes(file, series, path), _palette(series, path)
-                shape, dtype = tuple(series.shape), np.dtype(series.dtype)
+                shape, dtype, colour = tuple(series.shape), np.dtype(series.dtype), _has_colours(series)
+                if colour:
+                    grey_of(series.keyframe.asarray(), str(path))  # the others are looked at as they are read
                 if series.dataoffset is not None:
                     placed = dtype.newbyteorder(file.byteorder)
-                    mapped = MappedArray(path, series.dataoffset, shape, placed)
+                    mapped: Any = MappedArray(path, series.dataoffset, shape, placed)
+                    mapped = OneColour(mapped) if colour else mapped
                     return Stored(mapped if grey is None else Greys(mapped, grey), attrs, str(path))
+                shape = shape[:-1] if colour else shape
                 codec = str(getattr(series.keyframe.compression, "name", series.keyframe.compression)).lower()
         layout = {"format": "tiff", "chunk": (*(1 for _ in shape[:-2]), *shape[-2:]), "codec": codec}
         pages = SectionStack(TiffPages(path), shape, dtype, layout)
@@ -177,9 +211,11 @@ def _sections(volume: Volume, dtype: np.dtype[Any]) -> Iterator[npt.NDArray[Any]
 def _attributes(file: Any, series: Any, path: Path) -> dict[str, Any]:
     """Our attributes, from whichever kind of metadata there is."""
     axes = str(series.axes).lower()
-    if "s" in axes or len(series.keyframe.shape) != 2:
+    if _has_colours(series):
+        axes = axes[:-1]
+    elif "s" in axes or len(series.keyframe.shape) != 2:
         raise VolumeError(
-            f"'{path}' has colour or volumetric pages (axes '{axes}')",
+            f"'{path}' has pages of several planes (axes '{axes}')",
             "grey pages",
             "convert it to grey; if it is a stack of three or four sections, which tifffile takes for colours: "
             'tifffile.imwrite("new.tif", tifffile.imread(OLD), photometric="minisblack")',
@@ -195,6 +231,11 @@ def _attributes(file: Any, series: Any, path: Path) -> dict[str, Any]:
     if set(axes) <= set("tczyx"):
         found["axes"] = axes
     return found
+
+
+def _has_colours(series: Any) -> bool:
+    """Whether each pixel has several values, side by side."""
+    return str(series.axes).lower().endswith("yxs") and len(series.keyframe.shape) == 3
 
 
 def _palette(series: Any, path: Path) -> npt.NDArray[Any] | None:

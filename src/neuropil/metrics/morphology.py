@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from neuropil.errors import ConfigError, InputError
 from neuropil.skeleton import Skeleton, depths
 
 _SOMA, _NEURITE = 1, 3
+#: How many of Sholl's spheres there are, about, where nobody says how far apart.
+_SPHERES = 20
 
 
 def summary(skeleton: Skeleton, *, unit_nm: float) -> dict[str, Any]:
@@ -106,7 +109,8 @@ def _features(neurom: Any, morph: Any, config: MorphologyConfig) -> dict[str, An
         return float(np.mean(values)) if len(values) else 0.0
 
     reach = float(get("max_radial_distance"))
-    radii = config.sholl_step * np.arange(1, int(reach / config.sholl_step) + 1)
+    step = config.sholl_step or _round_step(reach / _SPHERES)
+    radii = step * np.arange(1, int(reach / step) + 1)
     sholl = [int(n) for n in neurom.get("sholl_crossings", morph, radii=radii.tolist())] if len(radii) else []
     most = int(np.argmax(sholl)) if sholl else -1
     return {
@@ -128,11 +132,23 @@ def _features(neurom: Any, morph: Any, config: MorphologyConfig) -> dict[str, An
         "width": float(get("total_width")),
         "height": float(get("total_height")),
         "depth": float(get("total_depth")),
-        "sholl_step": config.sholl_step,
+        "sholl_step": step,
         "sholl": sholl,
         "sholl_max": sholl[most] if sholl else 0,
         "sholl_max_radius": float(radii[most]) if sholl else 0.0,
     }
+
+
+def _round_step(about: float) -> float:
+    """The nearest 1, 2 or 5 times a power of ten.
+
+    Examples
+    --------
+    >>> _round_step(10.4), _round_step(0.4), _round_step(3500.0)
+    (10.0, 0.5, 5000.0)
+    """
+    ten = 10.0 ** math.floor(math.log10(about))
+    return min((ten * m for m in (1, 2, 5, 10)), key=lambda step: abs(math.log(step / about)))
 
 
 def _as_neuron(skeleton: Skeleton, unit_nm: float) -> str:

@@ -112,7 +112,7 @@ class ReportData:
     threshold
         The one that was chosen.
     scores
-        Final scores; those of `neuropil.report.scores.MEANING` are explained.
+        Final scores; those of `neuropil.report.meanings.MEANING` are explained.
     image, truth, segmentation, affinities
         Volumes (or arrays) on one grid: (Z, Y, X), and (C, Z, Y, X) for affinities.
     offsets

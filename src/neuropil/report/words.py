@@ -8,30 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from neuropil.metrics import directions
+from neuropil.report.meanings import MAIN, MEANING
 from neuropil.report.model import Timing
-
-#: Score → (title, what it says). Order is that of the page.
-MEANING: dict[str, tuple[str, str]] = {
-    "voi_sum": ("VOI sum", "bits of disagreement between truth and segmentation; 0 is perfect"),
-    "voi_split": ("VOI split", "bits lost to neurons cut into pieces"),
-    "voi_merge": ("VOI merge", "bits lost to neurons fused together"),
-    "arand": ("ARAND", "adapted Rand error: share of voxel pairs judged wrongly; 0 is perfect"),
-    "cremi_score": ("CREMI score", "geometric mean of VOI sum and ARAND"),
-    "erl_nm": ("ERL", "expected run length: nm of neuron followed without a mistake"),
-    "nerl": ("NERL", "ERL as a share of the best possible"),
-    "esa": ("ESA", "entire structure average: mean distance of the trees, in steps"),
-    "dsa": ("DSA", "different structure average: mean distance of what is apart"),
-    "pds": ("PDS", "percentage of different structure: share of samples that are apart"),
-    "precision": ("Precision", "share of what was traced that is true"),
-    "recall": ("Recall", "share of the truth that was found"),
-    "f1": ("F1", "harmonic mean of precision and recall"),
-    "mes": ("MES", "miss-extra score: 1 is perfect"),
-    "diadem": ("DIADEM", "weighted share of branch points and tips at the end of right paths"),
-    "hd95": ("HD95", "distance that 95 % of the cable stays below"),
-    "num_truth": ("Neurons", "objects in the truth"),
-    "num_pred": ("Segments", "objects in the segmentation"),
-}
-MAIN = ("voi_sum", "voi_split", "voi_merge", "arand", "esa", "f1", "precision", "recall")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import numpy as np
 from neuropil.config.trace import EnhanceConfig
 from neuropil.errors import InputError
 from neuropil.geometry import Box, Float3, Int3
+from neuropil.lazy import check_finite
 from neuropil.progress import shown
 from neuropil.smoothing import Image
 from neuropil.tracing.enhance import blurred, sigmas_nm, strongest
@@ -124,8 +125,7 @@ def _blocks(volume: Volume, block: Int3, config: EnhanceConfig) -> tuple[Image, 
     for index in shown("look", rows, z * y, volume.box.size, "row"):
         for at, part in _row(volume, block, index, x):
             seen = part[tuple(slice(None, None, s) for s in stride)]
-            if part.dtype.kind == "f" and not np.isfinite(part).all():
-                raise InputError(f"{volume.name}: NaN or infinity in block {at}", "finite grey values", "replace them")
+            check_finite(part, f"{volume.name} from voxel {tuple(a * b for a, b in zip(at, block, strict=True))} on")
             ranked = np.sort(seen, axis=None)
             last = ranked.size - 1
             lows[at], medians[at], highs[at] = (ranked[round(q * last)] for q in (_FEW, 0.5, 1 - _FEW))

@@ -42,6 +42,7 @@ def examine_tree(
     units: str | None,
     voxel_size: Float3 | None,
     out: str | os.PathLike[str] | None,
+    size_known: bool = True,
 ) -> dict[str, Any]:
     """Examine a tree, on its image if there is one, and write it as it should be.
 
@@ -53,7 +54,9 @@ def examine_tree(
     voxel_size
         nm, z, y, x; of a tree in voxels without an image.
     out
-        New SWC file in um that states everything, sorted.
+        New SWC file that states everything, sorted: in um, or in voxels where the size of these is unknown.
+    size_known
+        Whether the voxel size of the image is known; if not, the image has cubes of 1 nm.
 
     Returns
     -------
@@ -68,8 +71,10 @@ def examine_tree(
         skeleton, found = _alone(tree, units, voxel_size, must_know=out is not None)
     else:
         skeleton, found = _on_image(tree, image, units)
+        found |= {} if size_known else {"voxel_size": "unknown: taken for cubes, in which the tree is"}
     if out is not None:
-        write_swc(skeleton, out, units="um")
+        how: dict[str, Any] = {} if size_known else {"voxel_size": (1.0, 1.0, 1.0), "size_known": False}
+        write_swc(skeleton, out, units="um" if size_known else "voxel", **how)
         found["written"] = str(out)
     return found
 

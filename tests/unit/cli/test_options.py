@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from neuropil.cli.options import hint, readable, saved, show
+from neuropil.cli.options import hint, readable, saved, show, voxel_size_of
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,10 @@ def test_after_ctrl_c_a_run_goes_on_only_where_there_is_one(tmp_path: Path, caps
     with pytest.raises(typer.Exit), hint(lambda: saved(tmp_path, "train --resume")):
         raise KeyboardInterrupt
     assert "the run was saved; train --resume goes on with it" in capsys.readouterr().err
+
+
+def test_a_voxel_size_that_looks_like_micrometres_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
+    assert voxel_size_of("1,0.2,0.2") == (1.0, 0.2, 0.2)
+    assert "if micrometres were meant: 1000,200,200" in capsys.readouterr().err
+    voxel_size_of("40,4,4")
+    assert capsys.readouterr().err == ""

@@ -69,9 +69,21 @@ def test_other_type_names_the_file(tmp_path) -> None:
 
 
 def test_colour_is_refused(tmp_path) -> None:
-    png(tmp_path / "1.png", np.zeros((20, 30, 3), np.uint8))
+    png(tmp_path / "1.png", np.stack([RAW[0], RAW[0], RAW[0] + 1], axis=-1))
     with pytest.raises(VolumeError, match="grey"):
         open_volume(tmp_path, voxel_size=NM)
+
+
+def test_one_opacity_does_not_matter_and_several_do(tmp_path) -> None:
+    opacity = np.full_like(RAW[0], 255)
+    png(tmp_path / "1.png", np.stack([RAW[0]] * 3 + [opacity], axis=-1))
+    png(tmp_path / "2.png", np.stack([RAW[1], opacity], axis=-1))
+    png(tmp_path / "3.png", RAW[2])
+    np.testing.assert_array_equal(open_volume(tmp_path, voxel_size=NM).numpy(), RAW[:3])
+    opacity[3, 4] = 7
+    png(tmp_path / "2.png", np.stack([RAW[1], opacity], axis=-1))
+    with pytest.raises(VolumeError, match="opacities"):
+        open_volume(tmp_path, voxel_size=NM).numpy()
 
 
 def test_stack_among_sections_is_refused(tmp_path) -> None:

@@ -98,9 +98,36 @@ def test_stack_saved_as_time_is_not_guessed(tmp_path) -> None:
 
 
 def test_colour_is_refused(tmp_path) -> None:
-    tifffile.imwrite(tmp_path / "a.tif", np.zeros((5, 30, 40, 3), np.uint8), photometric="rgb")
+    colours = np.stack([RAW, RAW, RAW + 1], axis=-1)
+    tifffile.imwrite(tmp_path / "a.tif", colours, photometric="rgb")
     with pytest.raises(VolumeError, match="grey"):
         open_volume(tmp_path / "a.tif", voxel_size=NM)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("opaque", [False, True])
+def test_equal_colours_are_grey(tmp_path, compression, opaque) -> None:
+    colours = np.stack([RAW] * 3 + [np.full_like(RAW, 255)] * opaque, axis=-1)
+    tifffile.imwrite(tmp_path / "a.tif", colours, photometric="rgb", compression=compression)
+    volume = open_volume(tmp_path / "a.tif", voxel_size=NM)
+    assert (volume.axes, volume.dtype) == ("zyx", np.uint8)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(volume)).numpy(), RAW)
+    box = volume.box.grown((-1, -3, -5))
+    np.testing.assert_array_equal(volume.read(box), RAW[box.slices()])
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_colour_further_on_is_refused_where_it_is_read(tmp_path, compression) -> None:
+    colours = np.stack([RAW] * 3, axis=-1)
+    colours[2, 5, 5, 1] += 1
+    tifffile.imwrite(tmp_path / "a.tif", colours, photometric="rgb", compression=compression)
+    with pytest.raises(VolumeError, match="has colours"):
+        open_volume(tmp_path / "a.tif", voxel_size=NM).numpy()
+
+
+def test_one_equal_colour_picture_is_a_section(tmp_path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.stack([RAW[0]] * 3, axis=-1), photometric="rgb")
+    np.testing.assert_array_equal(open_volume(tmp_path / "a.tif", voxel_size=NM).numpy()[0], RAW[0])
 
 
 GREY = np.arange(256, dtype=np.uint16) * 257

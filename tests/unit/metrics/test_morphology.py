@@ -65,7 +65,7 @@ def test_nothing_is_added_or_lost_for_neurom(rng):
 
 
 def test_units():
-    small, large = table(GOLD), table(GOLD, unit_nm=2.0, sholl_step=5.0)
+    small, large = table(GOLD, sholl_step=10.0), table(GOLD, unit_nm=2.0, sholl_step=5.0)
     assert large["total_length"] == pytest.approx(small["total_length"] / 2)
     assert large["area"] == pytest.approx(small["area"] / 4)
     assert large["sholl"] == small["sholl"]
@@ -95,3 +95,11 @@ def test_without_neurom_it_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "neurom", None)
     with pytest.raises(ConfigError, match=r"pip install 'neuropil\[morphometrics\]'"):
         table(path((0, 0, 0), (1, 0, 0)))
+
+
+def test_sholls_spheres_follow_the_size_of_the_tree() -> None:
+    for unit_nm in (1e-3, 1.0, 1e3):
+        found = table(GOLD, unit_nm=unit_nm)
+        assert 10 <= len(found["sholl"]) <= 40
+        assert found["sholl_step"] * len(found["sholl"]) <= found["radial_distance_max"]
+        assert f"{found['sholl_step']:.0e}"[0] in "125"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from neuropil.metrics import directions
 from neuropil.report import Timing
+from neuropil.report.meanings import MEANING
 from neuropil.report.words import compared, duration, memory, number, tiles, timing_rows
 
 
@@ -48,7 +50,7 @@ def test_best_is_the_lowest_or_highest_as_the_score_says():
     rows = compared(
         [{"voi_sum": 1.0, "rand_index": 0.9, "num_pred": 5}, {"voi_sum": 0.5, "rand_index": 0.8, "num_pred": 9, "x": 1}]
     )
-    assert {r.title: sorted(r.best) for r in rows} == {"VOI sum": [1], "Segments": [], "rand index": [0]}
+    assert {r.title: sorted(r.best) for r in rows} == {"VOI sum": [1], "Segments": [], "Rand index": [0]}
 
 
 def test_missing_scores_are_dashes():
@@ -62,3 +64,8 @@ def test_timing_rows_have_share_memory_and_speed():
         ("read", 25.0, "", ""),
     ]
     assert timing_rows({"nothing": 0.0})[0].share == 0
+
+
+def test_every_score_of_the_tables_is_explained() -> None:
+    assert set(directions()) - set(MEANING) == set()
+    assert all(title and meaning for title, meaning in MEANING.values())

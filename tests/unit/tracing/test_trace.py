@@ -233,8 +233,8 @@ def _volume(values: np.ndarray) -> Volume:
     [
         (np.zeros((0, 8, 8), np.uint8), "at least one voxel"),
         (np.full((4, 8, 8), 7, np.uint8), "all voxels are 7"),
-        (np.where(np.arange(512).reshape(8, 8, 8) == 77, np.nan, 1.0).astype(np.float32), "NaN or infinity"),
-        (np.where(np.arange(512).reshape(8, 8, 8) == 77, np.inf, 1.0).astype(np.float32), "NaN or infinity"),
+        (np.where(np.arange(512).reshape(8, 8, 8) == 77, np.nan, 1.0).astype(np.float32), "1 values are NaN"),
+        (np.where(np.arange(512).reshape(8, 8, 8) == 77, np.inf, 1.0).astype(np.float32), "1 values are NaN"),
     ],
     ids=["empty", "constant", "nan", "infinite"],
 )
