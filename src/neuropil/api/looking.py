@@ -79,9 +79,8 @@ def evaluate(
     convention
         How background and unassigned voxels count; one of `neuropil.metrics.partition.CONVENTIONS`. For trees whose
         distances: one of `neuropil.metrics.tree.CONVENTIONS`.
-    tolerance, units, projected
+    tolerance, units, projected, sholl_step
         Of trees: steps from which cable is apart; unit where files state none; no z (None: where the image has none).
-    sholl_step
         Of morphology: distance of Sholl's spheres, in the table's unit; None for about 20 to the tree's reach.
     report, image
         Also write a page about it, over the image if there is one.
@@ -89,22 +88,19 @@ def evaluate(
     from neuropil.api.trees import TREE_TASKS, evaluate_task, require_no_tree
 
     if task in TREE_TASKS:
-        words = {"convention": convention, "tolerance": tolerance}
-        how: dict[str, Any] = {"units": units, "projected": projected, "sholl_step": sholl_step}
-        return evaluate_task(task, pred, truth, words, **how, voxel_size=voxel_size, image=image, report=report)
+        words = {"convention": convention, "tolerance": tolerance, "sholl_step": sholl_step}
+        how: dict[str, Any] = {"units": units, "projected": projected, "voxel_size": voxel_size, "image": image}
+        return evaluate_task(task, pred, truth, words, **how, report=report)
     if task not in LABEL_TASKS:
         raise ConfigError(f"task '{task}'", "one of " + ", ".join((*LABEL_TASKS, *TREE_TASKS)), "choose one of these")
     require_no_tree(task, pred, truth)
-    if truth is None and skeletons is None:
-        raise InputError("nothing to compare with", "a truth, or --skeletons", "name the truth after the segmentation")
     of_trees = {"--tolerance": tolerance, "--units": units, "--projected": projected, "--sholl-step": sholl_step}
     _require_used(task, of_trees, image, report)
-    predicted, true = _compared(pred, truth, voxel_size, task)
+    predicted, true = _compared(pred, truth, voxel_size, task, skeletons=skeletons)
     shown = None if image is None else require_kind(opened(image, voxel_size), "image")
-    runs = {} if skeletons is None else _run_length(predicted, skeletons)
     found: dict[str, Any] = {"task": task}
-    if true is not None:
-        found |= _label_scores(true, predicted, task, ignore_border_nm, convention or "neuropil")
+    runs = {} if skeletons is None else _run_length(predicted, skeletons)
+    found |= {} if true is None else _label_scores(true, predicted, task, ignore_border_nm, convention or "neuropil")
     found |= runs
     if report is not None:
         write_page([], report, image=shown, segmentation=predicted, truth=true, scores=found)
@@ -133,8 +129,10 @@ def _run_length(predicted: Volume, skeletons: str | os.PathLike[str]) -> dict[st
 
 
 def _compared(
-    pred: VolumeLike, truth: VolumeLike | None, voxel_size: Float3 | None, task: str
+    pred: VolumeLike, truth: VolumeLike | None, voxel_size: Float3 | None, task: str, *, skeletons: object
 ) -> tuple[Volume, Volume | None]:
+    if truth is None and skeletons is None:
+        raise InputError("nothing to compare with", "a truth, or --skeletons", "name the truth after the segmentation")
     predicted = _labelled(opened(pred, voxel_size), task)
     if truth is None:
         return predicted, None

@@ -96,12 +96,7 @@ def trace(
     config = override(Config(), _only_trace(set))
     _require_finite(soma)
     _require_unit(units)
-    if (image is None) == (labels is None):
-        raise InputError(
-            "both an image and labels" if image is not None else "neither an image nor labels",
-            "one of them",
-            "neuropil trace IMAGE --out neuron.swc, or neuropil trace --labels seg.zarr --out-dir swc/",
-        )
+    _require_one(image, labels)
     if labels is not None:
         if out is not None or soma is not None or out_dir is None:
             got = "labels without --out-dir, or with --out or --soma"
@@ -117,6 +112,15 @@ def trace(
         volume, said = _foreground(volume)
         config = override(Config(), [*said, *set])
     return _neuron(volume, Path(out), config, soma, unit, overwrite=overwrite)
+
+
+def _require_one(image: object, labels: object) -> None:
+    if (image is None) == (labels is None):
+        raise InputError(
+            "both an image and labels" if image is not None else "neither an image nor labels",
+            "one of them",
+            "neuropil trace IMAGE --out neuron.swc, or neuropil trace --labels seg.zarr --out-dir swc/",
+        )
 
 
 def _opened(source: VolumeLike, voxel_size: Float3 | None, units: str) -> tuple[Volume, _Unit]:

@@ -101,7 +101,6 @@ def evaluate_task(
     *,
     units: str | None,
     projected: bool | None,
-    sholl_step: float | None,
     voxel_size: Float3 | None,
     image: VolumeLike | None,
     report: PathLike | None,
@@ -122,6 +121,7 @@ def evaluate_task(
     for option, value in {"--report": report, "--projected": projected}.items():
         if task != "trees" and value is not None:
             raise InputError(f"{option} for task '{task}'", "task trees", f"leave {option} out")
+    sholl_step = words.pop("sholl_step")
     if task != "morphology" and sholl_step is not None:
         raise InputError(f"--sholl-step for task '{task}'", "task morphology", "leave --sholl-step out")
     if task == "morphology":
