@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neuropil.geometry import Int3
+from neuropil.models import one_crop
 
 #: From so many times wider than deep, inputs are convolved section by section; see `Conv`.
 WIDE = 8
@@ -21,9 +22,18 @@ class Conv(nn.Conv3d):
     With torch 2.13 on a processor with bf16 arithmetic, the weight gradient of a kernel three deep over an input two
     deep holds whatever lay in memory (LOG.md, 2026-11-25), and that of any kernel over a thin and wide input writes
     where it must not: the process dies (LOG.md, 2026-11-30). There, sections are convolved one by one, which is right.
+    Without bf16 arithmetic, single crops are slow; see `neuropil.models.one_crop`.
     """
 
+    @property
+    def plain(self) -> bool:
+        """Whether kernel and stride are those that `one_crop` knows."""
+        simple = (self.stride, self.dilation, self.groups) == ((1, 1, 1), (1, 1, 1), 1)
+        return simple and self.padding_mode == "zeros" and not isinstance(self.padding, str)
+
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if self.plain and one_crop.concerns(input, weight):
+            return one_crop.convolved(input, weight, bias, self.padding)  # type: ignore[arg-type]
         # only where gradients are asked for: exported networks see no branch on the extent
         aside = self.training and input.device.type == "cpu"
         if aside and self.stride == (1, 1, 1) and _in_bf16(input) and max(input.shape[3:]) > WIDE * input.shape[2]:
