@@ -134,10 +134,10 @@ def opened_prediction(source: Any, voxel_size: Float3 | None) -> tuple[Volume, O
         volume = opened(source, voxel_size)
         if volume.kind_stated and volume.kind == "prediction":
             return volume, ()
-        if volume.kind_stated and volume.kind == "image":
+        if volume.kind == "image":
             raise InputError(
                 f"'{volume.name}' holds an image, and no run is given",
-                "a run and the image, or stored affinities or another prediction",
+                "a run and the image, or a stored prediction (affinities have an attribute 'offsets')",
                 "neuropil segment RUN VOLUME --out seg.zarr",
             )
     affinities = opened_affinities(source, voxel_size)

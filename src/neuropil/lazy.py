@@ -30,6 +30,8 @@ _LOOKS, _EDGE, _FEWEST = 8, 128, 2000
 _FEW_EQUAL, _MOST_EQUAL = 0.5, 0.8
 # fractions that spread evenly over a cube for any number of them (R3 sequence)
 _SPREAD = (0.8191725134, 0.6710436067, 0.5497004779)
+#: The least label that can be meant; see `check_ids`.
+_LEAST_ID = -2
 
 
 class Array(Protocol):
@@ -224,7 +226,8 @@ def inferred_kind(dtype: npt.DTypeLike, attrs: Mapping[str, Any], name: str) -> 
         return "affinities"
     if dtype.kind == "b":
         return "mask"
-    words = set(re.findall(r"[a-z]+", re.split(r"[:/\\]", name.rstrip("/"))[-1].lower()))
+    whole = name.split("[", 1)[0] if name.endswith("]") else name
+    words = set(re.findall(r"[a-z]+", re.split(r"[:/\\]", whole.rstrip("/"))[-1].lower()))
     if dtype.kind in "ui" and (dtype.itemsize >= 4 or words & _LABEL_WORDS):
         return "labels"
     return "image"
@@ -293,6 +296,22 @@ def _looked_at(array: Array) -> Iterator[npt.NDArray[Any]]:
         place = tuple(slice(a, a + e) for a, e in zip(start, edge, strict=True))
         data = array[place if len(array.shape) == 3 else (slice(0, 1), *place)]
         yield data.reshape(edge[1:])
+
+
+def check_ids(array: npt.NDArray[Any], name: str) -> None:
+    """Refuse labels below -2: -1 and -2 are other programs' marks of what was not annotated.
+
+    Raises
+    ------
+    InputError
+        Naming the least label.
+    """
+    if array.dtype.kind == "i" and array.size and array.min() < _LEAST_ID:
+        raise InputError(
+            f"{name}: label {array.min()}",
+            "ids of zero (background) and above; -1 where nothing was annotated",
+            "relabel them",
+        )
 
 
 def check_finite(array: npt.NDArray[Any], name: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from neuropil.errors import GeometryError, VolumeError
 from neuropil.geometry import Box
@@ -15,6 +16,8 @@ from neuropil.geometry import Box
 _PART = re.compile(r"(.+)\[([^\[\]/]*)\]")
 _CHANNEL = re.compile(r"\s*c\s*=\s*(\d+)\s*(?:,(.*))?")
 _RANGE = re.compile(r"\s*(\d*)\s*:\s*(\d*)\s*")
+_UNCLOSED = re.compile(r"(.+)\[[\d\s:,c=]+")
+_PARTS = "a part as [z0:z1,y0:y1,x0:x1], for example [0:16]; of one channel as [c=0] or [c=0,0:16]"
 
 
 def split_url(url: str | os.PathLike[str]) -> tuple[Path, str]:
@@ -24,6 +27,8 @@ def split_url(url: str | os.PathLike[str]) -> tuple[Path, str]:
     ------
     VolumeError
         If there is no such file.
+    GeometryError
+        If the bracket of a part is not closed.
     """
     text = split_part(url)[0]
     head, colon, inner = text.rpartition(":")
@@ -39,11 +44,23 @@ def split_url(url: str | os.PathLike[str]) -> tuple[Path, str]:
 
 
 def split_part(url: str | os.PathLike[str]) -> tuple[str, str]:
-    """Separate ``file.h5:raw[0:16]`` into the name of the whole and the text in the brackets, empty without any."""
+    """Separate ``file.h5:raw[0:16]`` into the name of the whole and the text in the brackets, empty without any.
+
+    Raises
+    ------
+    GeometryError
+        If the bracket is not closed.
+    """
     text = os.fspath(url)
     found = _PART.fullmatch(text)
     # a file may have brackets in its name
-    return (text, "") if found is None or os.path.exists(text) else (found[1], found[2])
+    if os.path.exists(text):
+        return text, ""
+    if _UNCLOSED.fullmatch(text) and not _in_file_with_bracket(text):
+        raise GeometryError(
+            f"'{text}' lacks its closing bracket", _PARTS, "add the missing ], and quote the whole name in the shell"
+        )
+    return (text, "") if found is None else (found[1], found[2])
 
 
 def split_channel(text: str) -> tuple[int | None, str]:
@@ -73,7 +90,7 @@ def part_of(box: Box, text: str, name: str) -> Box:
     if len(ranges) > 3 or None in ranges:
         raise GeometryError(
             f"'{name}[{text}]'",
-            "a part as [z0:z1,y0:y1,x0:x1], for example [0:16]; of one channel as [c=0] or [c=0,0:16]",
+            _PARTS,
             "quote the whole name in the shell",
         )
     for axis, found in enumerate(ranges):
@@ -88,3 +105,17 @@ def part_of(box: Box, text: str, name: str) -> Box:
             )
         start[axis], stop[axis] = box.start[axis] + low, box.start[axis] + high
     return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]), box.voxel_size)
+
+
+def _in_file_with_bracket(text: str) -> bool:
+    """Whether ``a[1:2`` names an array "2" in an existing file "a[1"."""
+    head = text.rpartition(":")[0]
+    return "[" in os.path.basename(head) and os.path.exists(head)
+
+
+def cut_out(volume: Any, text: str, whole: str) -> Any:
+    """What brackets behind the name of a `Volume` ask for: a channel, ranges, or both."""
+    number, ranges = split_channel(text)
+    part = volume if number is None else volume.channel(number)
+    part = part if number is not None and not ranges else part.crop(part_of(part.box, ranges, whole))
+    return part.named(f"{volume.name}[{text}]")

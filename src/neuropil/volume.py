@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from neuropil.conversions import how_to_convert
 from neuropil.errors import GeometryError, InputError, VolumeError
 from neuropil.geometry import Block, Box, Float3, Int3, same_voxel_size
 from neuropil.lazy import (
@@ -27,6 +29,7 @@ from neuropil.lazy import (
     Stored,
     Window,
     channel_of,
+    check_ids,
     check_kind,
     how_to_be,
     inferred_kind,
@@ -36,10 +39,12 @@ from neuropil.lazy import (
 )
 from neuropil.registry import FORMATS
 from neuropil.remote import split_remote
-from neuropil.urls import part_of, split_channel, split_part, split_url
+from neuropil.urls import cut_out, split_part, split_url
 
 #: Ids that CREMI gives to "background" and "ignore": never objects.
 IGNORED_IDS = (2**64 - 1, 2**64 - 2)
+#: Bytes up to which whole numbers can be grey values though their name says labels.
+_GREY_BYTES = 2
 _OWN_ATTRS = ("resolution", "offset", "axes", "kind")
 
 
@@ -110,8 +115,9 @@ class Volume:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Element type, in this machine's byte order."""
-        return np.dtype(self.array.dtype).newbyteorder("=")
+        """Element type of what is read, in this machine's byte order: of labels with a sign uint64, see `read`."""
+        stored = np.dtype(self.array.dtype).newbyteorder("=")
+        return np.dtype(np.uint64) if self.kind == "labels" and stored.kind == "i" else stored
 
     @property
     def ndim(self) -> int:
@@ -145,24 +151,22 @@ class Volume:
     def read(self, box: Box) -> npt.NDArray[Any]:
         """A fresh array of the voxels in `box`: (Z, Y, X) or (C, Z, Y, X).
 
+        Labels -1 and -2, other programs' marks of what was not annotated, become 2⁶⁴-1 and 2⁶⁴-2, which are ours.
+
         Raises
         ------
         GeometryError
             If the box leaves the volume or has another voxel size.
         InputError
-            If labels are negative.
+            If labels are below -2.
         VolumeError
             If the file cannot be read there.
         """
         # an array in memory gives views, which the caller could change by mistake: take what is ours, copy the rest
-        data = np.require(self.array[self._key(box)], self.dtype, ["C", "O", "W", "E"])
-        if self.kind == "labels" and self.dtype.kind == "i" and data.size and data.min() < 0:
-            raise InputError(
-                f"{self.name}: label {data.min()} in {box.start}..{box.stop}",
-                "ids of zero (background) and above",
-                "relabel, for example with 0 where nothing was traced",
-            )
-        return data
+        stored = self.array[self._key(box)]
+        if self.kind == "labels":
+            check_ids(stored, f"{self.name} in {box.start}..{box.stop}")
+        return np.require(stored, self.dtype, ["C", "O", "W", "E"])
 
     def numpy(self) -> npt.NDArray[Any]:
         """All of it, in memory."""
@@ -186,8 +190,9 @@ class Volume:
         shape = tuple(k.stop - k.start for k in key)
         if data.shape != shape:
             raise GeometryError(f"{self.name}: data of shape {data.shape} for a box of shape {shape}", "equal shapes")
-        if not np.can_cast(data.dtype, self.dtype, "safe"):
-            raise InputError(f"{self.name}: data of type {data.dtype}", f"{self.dtype}", f"astype('{self.dtype}')")
+        stored = np.dtype(self.array.dtype).newbyteorder("=")
+        if not np.can_cast(data.dtype, stored, "safe"):
+            raise InputError(f"{self.name}: data of type {data.dtype}", f"{stored}", f"astype('{stored}')")
         for k, unit, extent in zip(key[-3:], self.write_unit, self.shape[-3:], strict=True):
             if k.start % unit or (k.stop % unit and k.stop != extent):
                 raise GeometryError(
@@ -195,7 +200,7 @@ class Volume:
                     f"whole shards of {self.write_unit} voxels from {self._start}, because a shard has one writer",
                     "write the blocks of volume.blocks()",
                 )
-        self.array[key] = data.astype(self.dtype, copy=False)  # type: ignore[index]
+        self.array[key] = data.astype(stored, copy=False)  # type: ignore[index]
 
     def blocks(self, shape: Int3 | None = None, halo: Int3 = (0, 0, 0)) -> Iterator[Block]:
         """Tile the volume from its own first voxel, by default in write units: what parallel writers share out.
@@ -305,10 +310,9 @@ def open_volume(
     for name in names:
         if (handler := _format(name)).matches(path):
             volume = _believed(handler.open(path, inner), voxel_size, axes, kind)
-            return _part(volume, part, whole) if part else volume
+            return cut_out(volume, part, whole) if part else volume
     over = " that is read over a network" if remote else ""
-    tree = os.fspath(url).lower().endswith((".swc", ".eswc"))
-    fix = "it is a tree: evaluate --task trees, train --recipe lm_neuron" if tree else ""
+    fix = how_to_convert(Path(os.fspath(whole)))
     raise VolumeError(f"'{path}' is of no known format{over}", "one of " + ", ".join(names), fix)
 
 
@@ -339,12 +343,13 @@ def require_kind(volume: Volume, kind: str) -> Volume:
     why = "stated" if volume.kind_stated else f"inferred from its type {volume.dtype} and name"
     got = f"{volume.name} holds {volume.kind} ({why})"
     fits = kind in ("labels", "mask") and volume.dtype.kind in "uib" and volume.kind != "affinities"
-    if not volume.kind_stated and (fits or volume.kind == kind):
+    named = kind == "image" and volume.kind == "labels" and volume.dtype.itemsize <= _GREY_BYTES
+    if not volume.kind_stated and (fits or named or volume.kind == kind):
         # a telling name or a wide type is enough; what is an image for want of either is looked at
-        looks = resembled_kind(volume.array) if volume.kind == "image" else None
-        if looks is None or (looks == "image") == (kind == "image"):
+        looks = resembled_kind(volume.array) if volume.kind == "image" or named else None
+        if looks == "image" if named else looks is None or (looks == "image") == (kind == "image"):
             return volume.with_kind(kind)
-        got = f"{volume.name} looks like {LOOKS_LIKE[looks]}"
+        got = got if looks is None else f"{volume.name} looks like {LOOKS_LIKE[looks]}"
     raise InputError(got, kind, how_to_be(kind, volume.array))
 
 
@@ -361,7 +366,7 @@ def require_same_grid(image: Volume, labels: Volume) -> None:
         raise GeometryError(
             f"{pair} have voxel sizes {image.voxel_size} and {labels.voxel_size} nm",
             "equal voxel sizes",
-            "correct the metadata, or give --voxel-size z,y,x",
+            "resample one of them; or, if the metadata is wrong, correct it or give --voxel-size z,y,x",
         )
     inside = image.box.intersected(labels.box)
     same = (image.box.start, image.box.stop) == (labels.box.start, labels.box.stop)
@@ -369,15 +374,8 @@ def require_same_grid(image: Volume, labels: Volume) -> None:
         raise GeometryError(
             f"{pair} have shapes {image.box.shape} at {image.box.start} and {labels.box.shape} at {labels.box.start}",
             "the same shape and place, or labels with an 'offset' (nm) that puts them inside the image",
+            "set that attribute, or name the part of the image that is labelled, as in image.h5:raw[0:24,0:80,0:80]",
         )
-
-
-def _part(volume: Volume, text: str, whole: str) -> Volume:
-    """What brackets behind a name ask for: a channel, ranges, or both."""
-    number, ranges = split_channel(text)
-    part = volume if number is None else volume.channel(number)
-    part = part if number is not None and not ranges else part.crop(part_of(part.box, ranges, whole))
-    return part.named(f"{volume.name}[{text}]")
 
 
 def _believed(stored: Stored, voxel_size: Sequence[float] | None, axes: str | None, kind: str | None) -> Volume:

@@ -30,6 +30,24 @@ def test_files_may_have_colons_and_brackets_in_their_names(tmp_path: Path) -> No
     assert split_part(f"{odd}[0:1]") == (str(odd), "0:1")
 
 
+@pytest.mark.parametrize("name", ["a.h5:raw[0:16,0:64", "a.h5[0:16", "a.h5:raw[c=1", "a.h5:raw[c=0, 0:4", "b.zarr[3"])
+def test_a_bracket_that_is_missing_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.h5").touch()
+    for function in (split_url, split_part):
+        with pytest.raises(GeometryError, match="lacks its closing bracket") as caught:
+            function(tmp_path / name)
+        assert "missing ]" in caught.value.fix
+        assert caught.value.expected
+
+
+def test_files_may_have_half_a_bracket_in_their_names(tmp_path: Path) -> None:
+    odd = tmp_path / "a[1"
+    odd.touch()
+    assert split_url(odd) == (odd, "")
+    assert split_url(f"{odd}:2") == (odd, "2")
+    assert split_part(f"{odd}[0:1]") == (str(odd), "0:1")
+
+
 @pytest.mark.parametrize(
     ("text", "start", "stop"),
     [

@@ -15,6 +15,7 @@ import tifffile
 
 from neuropil.errors import GeometryError, InputError, VolumeError
 from neuropil.geometry import Box
+from neuropil.io.describe import describe
 from neuropil.io.hdf5 import write_hdf5
 from neuropil.lazy import check_finite, inferred_kind, only_section
 from neuropil.volume import (
@@ -169,6 +170,15 @@ class TestVolume:
         with pytest.raises(InputError, match="label -7"):
             Volume(data, NM, kind="labels").numpy()
         assert Volume(data, NM, kind="image").numpy().min() == -7
+
+    @pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.int64])
+    def test_minus_one_is_what_was_not_annotated(self, dtype) -> None:
+        data = np.array([[[-1, -2, 0, 3, 100]]], dtype)
+        volume = Volume(data, NM, kind="labels")
+        assert volume.dtype == np.uint64
+        assert volume.numpy().ravel().tolist() == [2**64 - 1, 2**64 - 2, 0, 3, 100]
+        assert describe(volume)["dtype"] == np.dtype(dtype).name
+        assert describe(volume)["labels"]["ignored_share"] == pytest.approx(0.4)
 
     def test_largest_labels_are_kept(self) -> None:
         data = np.full((2, 2, 2), 2**64 - 2, np.uint64)
@@ -488,3 +498,20 @@ class TestOpen:
         )
         volume = require_kind(open_volume(f"{tmp_path}/a.h5:affs"), "affinities")
         np.testing.assert_array_equal(volume.numpy(), data)
+
+
+def test_a_part_is_of_the_kind_of_the_whole(tmp_path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["labels"] = np.zeros((4, 5, 6), np.uint8)
+    whole = open_volume(f"{tmp_path}/a.h5:labels", voxel_size=NM)
+    assert whole.kind == "labels"
+    assert open_volume(f"{tmp_path}/a.h5:labels[0:2]", voxel_size=NM).kind == "labels"
+
+
+def test_an_image_may_be_called_what_it_is_for() -> None:
+    grey = np.random.default_rng(0).integers(0, 255, (4, 64, 64), np.uint8)
+    flat = np.repeat(np.repeat(np.arange(4 * 8 * 8, dtype=np.uint8).reshape(4, 8, 8), 8, 1), 8, 2)
+    assert require_kind(Volume(grey, NM, name="raw_for_segmentation.tif"), "image").kind == "image"
+    for data in (flat, grey.astype(np.uint32)):
+        with pytest.raises(InputError, match="labels"):
+            require_kind(Volume(data, NM, name="segmentation.tif"), "image")

@@ -74,6 +74,8 @@ def hint(text: str | Callable[[], str]) -> Iterator[None]:
     """Say after Ctrl-C what became of the work (a function is asked then); exit 130."""
     try:
         yield
+    except typer.Exit:  # a command within has said its word
+        raise
     except BaseException as error:
         if not _is_interrupt(error):
             raise

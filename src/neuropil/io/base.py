@@ -28,6 +28,9 @@ _UNIT_NM = {
     **dict.fromkeys(("m", "meter", "metre"), 1e9),
     **dict.fromkeys(("a", "å", "angstrom"), 0.1),
 }
+#: Attributes that state the unit of `resolution`, the first one of them that is there; ours comes first.
+_UNIT_NAMES = ("resolution_unit", "units", "unit")
+_ELEMENT_SIZE = "element_size_um"
 #: Arrays of a file that an error message names.
 _LISTED = 30
 _CACHE_BYTES = 64 * 2**20
@@ -58,7 +61,8 @@ def native(value: Any) -> Any:
 def our_attributes(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Attributes as plain Python, with `resolution` and `offset` as lists of nm.
 
-    A `resolution_unit` beside them is honoured; without one they are nm.
+    A `resolution_unit` beside them is honoured, and so are `units` or `unit` beside a `resolution` where they name a
+    unit of length; without one they are nm.
 
     Raises
     ------
@@ -66,7 +70,7 @@ def our_attributes(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
         If `resolution`, `offset` or `offsets` are not numbers.
     """
     attrs = {str(k): native(v) for k, v in raw.items()}
-    scale = unit_nm(attrs.get("resolution_unit", "nm")) or 1.0
+    scale = unit_nm(_stated_unit(attrs)) or 1.0
     for key in ("resolution", "offset", "offsets"):
         if (value := attrs.get(key)) is None:
             continue
@@ -79,9 +83,35 @@ def our_attributes(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
             raise VolumeError(f"{name}: attribute '{key}' is {value!r}", expected, "correct the attribute") from error
         steps = [[int(v) for v in row] for row in array.tolist()] if key == "offsets" else None
         attrs[key] = steps if steps is not None else [float(v) * scale for v in array]
+    for key in _UNIT_NAMES[1:]:
+        # what is kept is written beside a resolution in nm, and would scale that one when it is read again
+        if isinstance(attrs.get(key), str) and unit_nm(attrs[key]):
+            del attrs[key]
     if scale != 1.0:
         attrs["resolution_unit"] = "nm"
     return attrs
+
+
+def with_element_size(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes with `element_size_um` (micrometres, z, y, x) as their `resolution`, where they state none.
+
+    Fiji, PlantSeg and others write it.
+    """
+    size, rest = attrs.get(_ELEMENT_SIZE), {k: v for k, v in attrs.items() if k != _ELEMENT_SIZE}
+    if attrs.get("resolution") is not None or not isinstance(size, list) or len(size) != 3:
+        return dict(attrs)
+    # those programs write ones where they do not know it
+    if not all(isinstance(v, int | float) and 0 < v < math.inf for v in size) or all(v == 1 for v in size):
+        return dict(attrs)
+    return {**rest, "resolution": [v * 1e3 for v in size]}
+
+
+def _stated_unit(attrs: Mapping[str, Any]) -> str:
+    """The unit that attributes state their resolution in, "nm" where they name none."""
+    if _UNIT_NAMES[0] in attrs:
+        return str(attrs[_UNIT_NAMES[0]])
+    beside = [attrs.get(key) for key in _UNIT_NAMES[1:]] if attrs.get("resolution") is not None else []
+    return next((unit for unit in beside if isinstance(unit, str) and unit_nm(unit)), "nm")
 
 
 @contextmanager
@@ -128,9 +158,10 @@ def listing(arrays: Iterable[tuple[str, Sequence[int], object, Mapping[str, Any]
     """
     rows = []
     for name, shape, dtype, attrs in (a for a in arrays if len(a[1]) > 1):
-        size = native(attrs.get("resolution"))
+        stated = {k: native(v) for k, v in attrs.items() if k in ("resolution", _ELEMENT_SIZE, *_UNIT_NAMES)}
+        size = with_element_size(stated).get("resolution")
+        unit = _stated_unit(stated) if "resolution" in stated else "nm"
         text = " x ".join(f"{v:g}" if isinstance(v, float | int) else str(v) for v in size) if size else ""
-        unit = str(native(attrs.get("resolution_unit", "nm")))
         rows.append((name, str(tuple(shape)), str(dtype), f"{text} {unit}" if text else "no voxel size stated"))
     width = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
     lines = ["  ".join([*(t.ljust(w) for t, w in zip(row[:3], width, strict=True)), row[-1]]) for row in rows[:_LISTED]]

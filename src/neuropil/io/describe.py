@@ -39,18 +39,18 @@ def describe(volume: Volume, *, most_voxels: int = MOST_VOXELS) -> dict[str, Any
         `values` (min, max, mean, non_finite) or, for labels,
         `labels` (objects, background_share, ignored_share, size_quantiles, largest).
     """
-    shape = volume.box.shape
+    shape, stored = volume.box.shape, np.dtype(volume.array.dtype).newbyteorder("=")
     described: dict[str, Any] = {
         "name": volume.name,
         "kind": volume.kind,
         "kind_stated": volume.kind_stated,
         "axes": volume.axes,
         "shape": list(volume.shape),
-        "dtype": str(volume.dtype),
+        "dtype": str(stored),
         "voxel_size_nm": list(volume.voxel_size),
         "offset_nm": list(volume.offset),
         "extent_nm": [n * v for n, v in zip(shape, volume.voxel_size, strict=True)],
-        "bytes": math.prod(volume.shape) * volume.dtype.itemsize,
+        "bytes": math.prod(volume.shape) * stored.itemsize,
         "storage": {k: list(v) if isinstance(v, tuple) else v for k, v in volume.layout.items()},
         "attributes": volume.attrs,
     }

@@ -1,7 +1,11 @@
-"""HDF5: `file.h5:dataset`, with our attributes; CREMI files state `resolution` and `offset` in the same way."""
+"""HDF5: `file.h5:dataset`, with our attributes; CREMI files state `resolution` and `offset` in the same way.
+
+What other programs say in their own words is understood too: the `axistags` of ilastik, and `element_size_um`.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -13,7 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from neuropil.errors import VolumeError
-from neuropil.io.base import file_errors, listing, our_attributes, replace_when_whole, require_new
+from neuropil.io.base import (
+    file_errors,
+    listing,
+    our_attributes,
+    replace_when_whole,
+    require_new,
+    with_element_size,
+)
 from neuropil.lazy import Stored
 from neuropil.volume import Volume
 
@@ -88,7 +99,8 @@ class HDF5Format:
         """
         with file_errors(str(path), "reading"), h5py.File(path, "r") as file:
             dataset = _chosen(file, path, inner)
-            attrs = our_attributes(dict(file[dataset].attrs), f"{path}:{dataset}")
+            attrs = with_element_size(our_attributes(dict(file[dataset].attrs), f"{path}:{dataset}"))
+            attrs = _with_axes(attrs, file[dataset].ndim)
         return Stored(HDF5Array(path, dataset), attrs, f"{path}:{dataset}")
 
     def save(self, path: Path, inner: str, volume: Volume) -> None:
@@ -212,6 +224,23 @@ def _write_dataset(file: Any, dataset: str, volume: Volume, name: str) -> None:
         start = block.write.start[0] - volume.box.start[0]
         stop = start + block.write.shape[0]
         target[..., start:stop, :, :] = volume.read(block.write)
+
+
+def _with_axes(attrs: dict[str, Any], ndim: int) -> dict[str, Any]:
+    """Attributes with the axes that ilastik states in `axistags`, where they state none and these fit the array."""
+    tags = _axis_keys(attrs.get("axistags"))
+    if "axes" in attrs or len(tags) != ndim or len(set(tags)) != ndim or not set(tags) <= set("tczyx"):
+        return attrs
+    # a copy has its axes in our order, and would contradict the tags
+    return {**{k: v for k, v in attrs.items() if k != "axistags"}, "axes": "".join(tags)}
+
+
+def _axis_keys(text: Any) -> list[str]:
+    """The keys in ``{"axes": [{"key": "z", ...}, ...]}``; none where it says anything else."""
+    try:
+        return [str(axis["key"]).lower() for axis in json.loads(text)["axes"]]
+    except (ValueError, TypeError, KeyError):
+        return []
 
 
 def _chosen(file: Any, path: Path, inner: str) -> str:

@@ -1,7 +1,8 @@
 """A folder of PNG, JPEG or TIFF sections, one file a section, in natural order of the names ("2" before "10").
 
 Such files say nothing of voxel size; a `neuropil.json` beside them may hold our attributes, else it must be given.
-Hidden files and files of other kinds are left out.
+Hidden files and files of other kinds are left out. Names that differ in more than their number, and numbers that are
+missing, are told of in a note.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import os
 import re
 import shutil
 import struct
+import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +22,16 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from neuropil.errors import InputError, VolumeError
+from neuropil.errors import InputError, VolumeError, listed
 from neuropil.io.base import SectionStack, file_errors, grey_of, our_attributes, replace_when_whole, require_new
 from neuropil.lazy import Stored
 from neuropil.volume import Volume
 
 _KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".tif": "tiff", ".tiff": "tiff"}
 _SIDECAR = "neuropil.json"
+_LAST_NUMBER = re.compile(r"(.*?)(\d+)(\D*)", re.DOTALL)
+# a volume is often opened more than once, and one note is enough
+_noted: set[str] = set()
 
 
 class SectionFiles:
@@ -94,6 +100,7 @@ class ImagesFormat:
         if (path / _SIDECAR).is_file():
             with file_errors(str(path / _SIDECAR), "reading"):
                 attrs = our_attributes(dict(json.loads((path / _SIDECAR).read_text())), str(path))
+        _tell_of_names(path, files)
         layout = {"format": "images", "chunk": (1, *first.shape), "codec": _KINDS[files[0].suffix.lower()]}
         return Stored(SectionStack(loader, (len(files), *first.shape), first.dtype, layout), attrs, str(path))
 
@@ -138,6 +145,44 @@ def _is_section(path: Path) -> bool:
 def _natural(path: Path) -> list[Any]:
     parts = re.split(r"(\d+)", path.stem)
     return [[int(p), ""] if p.isdigit() else [-1, p.lower()] for p in parts] + [[-1, path.name]]
+
+
+def _tell_of_names(folder: Path, files: list[Path]) -> None:
+    """Print, once, what is odd about the names of the sections, which come in their order."""
+    found = [_LAST_NUMBER.fullmatch(file.stem) for file in files]
+    numbers = [int(f[2]) if f else None for f in found]
+    if len(set(numbers)) < 2:
+        return
+    said = _mixed(files)
+    # where other numbers differ too, the last ones may begin anew with each of them
+    if not said and len({(f[1].lower(), f[3].lower()) for f in found if f}) == 1:
+        said = _first_gap([n for n in numbers if n is not None])
+    text = f"note: '{folder}': {said}"
+    if said and text not in _noted:
+        _noted.add(text)
+        print(text, file=sys.stderr)
+
+
+def _mixed(files: list[Path]) -> str:
+    """The order taken, where names differ in their text, case apart; else nothing."""
+    texts = [re.split(r"\d+", file.stem.lower()) for file in files]
+    other = next((i for i, text in enumerate(texts) if text != texts[0]), 0)
+    if not other:
+        return ""
+    names = [file.name for file in files]
+    first, then = listed(names[:other]), listed(names[other:])
+    return f"names of sections differ in more than their numbers; the order taken is {first}, then {then}"
+
+
+def _first_gap(numbers: list[int]) -> str:
+    """The first numbers that are missing among ascending ones, or nothing."""
+    gaps = [(a + 1, b - 1) for a, b in pairwise(numbers) if b > a + 1]
+    if not gaps:
+        return ""
+    low, high = gaps[0]
+    which = f"section {low} to {high}" if high > low else f"section {low}"
+    more = f" (the first of {len(gaps)} gaps)" if len(gaps) > 1 else ""
+    return f"no {which}{more}; sections are taken to follow each other"
 
 
 def _decoded(path: Path) -> npt.NDArray[Any]:

@@ -1,12 +1,14 @@
 """N5, for reading, through tensorstore: `x.n5:path/to/dataset`.
 
 N5 lists its axes fastest first, and so do its attributes: `resolution`, `offset` and `pixelResolution` are x, y, z.
+The `downsamplingFactors` of a coarser level multiply its voxel size, which is stated as that of the finest one.
 Programs in Python write the very same files with attributes in their own order; they are told apart by `axes`: where it
 ends in x ("zyx"), `resolution` and `offset` are z, y, x. `offsets` of affinities are z, y, x steps, as everywhere.
 """
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from neuropil.remote import Place
 from neuropil.volume import Volume
 
 _METADATA = "attributes.json"
+_FACTORS = "downsamplingFactors"
 _BOOKKEEPING = ("dimensions", "blockSize", "dataType", "compression", "compressionType", "n5", "pixelResolution")
 
 
@@ -98,7 +101,7 @@ def _datasets(folder: Place) -> dict[str, dict[str, Any]]:
 
 def _attributes(meta: dict[str, Any], name: str) -> dict[str, Any]:
     """The attributes under our names, slowest axis first, in nm."""
-    raw, units = {k: v for k, v in meta.items() if k not in _BOOKKEEPING}, meta.get("units")
+    raw, units = {k: v for k, v in meta.items() if k not in (*_BOOKKEEPING, _FACTORS)}, meta.get("units")
     if isinstance(units, list) and len(set(map(str, units))) == 1:
         raw.setdefault("resolution_unit", units[0])
     attrs = our_attributes(raw, name)
@@ -108,8 +111,22 @@ def _attributes(meta: dict[str, Any], name: str) -> dict[str, Any]:
         attrs.setdefault("resolution", stated["resolution"])
     axes = "".join(map(str, attrs.get("axes") or "xyzct"[: len(meta["dimensions"])])).lower()
     for key in ("resolution", "offset"):
-        values = attrs.get(key) or []
-        names = axes if len(values) == len(axes) else [a for a in axes if a in "xyz"]
-        if len(values) == len(names) and {"x", "y", "z"} <= set(names):
-            attrs[key] = [values[names.index(a)] for a in "zyx"]
+        attrs |= {key: values} if (values := _of_space(attrs.get(key) or [], axes)) else {}
+    factors, size = _of_space(_factors(meta.get(_FACTORS)), axes), attrs.get("resolution") or []
+    if len(factors) == len(size) == 3:
+        attrs["resolution"] = [v * f for v, f in zip(size, factors, strict=True)]
     return {**attrs, "axes": axes if axes.endswith("x") else axes[::-1]}
+
+
+def _of_space(values: list[float], axes: str) -> list[float]:
+    """Those of z, y and x among values of all axes, or of the axes of space only; none where they fit neither."""
+    names = axes if len(values) == len(axes) else "".join(a for a in axes if a in "xyz")
+    if len(values) != len(names) or not {"x", "y", "z"} <= set(names):
+        return []
+    return [values[names.index(a)] for a in "zyx"]
+
+
+def _factors(stated: Any) -> list[float]:
+    """How much coarser each axis of an array is than the finest level; none where that is not what is stated."""
+    whole = isinstance(stated, list) and all(isinstance(f, int | float) and 0 < f < math.inf for f in stated)
+    return [float(f) for f in stated] if whole else []

@@ -13,7 +13,7 @@ import numpy as np
 
 from neuropil.errors import VolumeError
 from neuropil.geometry import Float3
-from neuropil.io.base import our_attributes, read_json, unit_nm
+from neuropil.io.base import our_attributes, read_json, unit_nm, with_element_size
 from neuropil.remote import Place
 
 
@@ -144,7 +144,7 @@ def array_attributes(node: Node, group: Node | None, level_path: str) -> dict[st
     found.update(own)
     for bookkeeping in ("ome", "multiscales", "neuropil", "_ARRAY_DIMENSIONS"):
         found.pop(bookkeeping, None)
-    return found
+    return with_element_size(found)
 
 
 def ome_metadata(

@@ -133,7 +133,7 @@ class TiffFormat:
     """Reads TIFF stacks; writes compressed ones that carry our attributes."""
 
     name = "tiff"
-    suffixes: tuple[str, ...] = (".tif", ".tiff", ".btf")
+    suffixes: tuple[str, ...] = (".tif", ".tiff", ".btf", ".tf8")
 
     def matches(self, path: Path) -> bool:
         """Whether it is a file that ends like TIFF."""

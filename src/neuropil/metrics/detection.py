@@ -184,7 +184,7 @@ def semantic(table: Contingency) -> dict[str, float]:
     InputError
         If the truth holds no object.
     """
-    table = table.without(truth=BACKGROUND_IDS[2:], pred=())
+    table = table.without(truth=BACKGROUND_IDS[1:], pred=())
     true, predicted = (~np.isin(ids, np.array(BACKGROUND_IDS, np.uint64)) for ids in (table.truth, table.pred))
     wanted, got = int(table.voxels[true].sum()), int(table.voxels[predicted].sum())
     if not wanted:

@@ -158,6 +158,6 @@ def _common_box(truth: Volume, pred: Volume) -> Box:
             f"truth '{truth.name}' at {truth.box.start}..{truth.box.stop} and prediction '{pred.name}' at "
             f"{pred.box.start}..{pred.box.stop} (voxels)",
             "a prediction of the truth's box, or of one that holds it",
-            "crop both to one region, or set the attribute 'offset' (nm)",
+            "name the part that is to be compared, as in seg.zarr[0:24,0:80,0:80], or set the attribute 'offset' (nm)",
         )
     return truth.box

@@ -63,15 +63,15 @@ class Matching:
 def overlaps(table: Contingency) -> Overlaps:
     """Objects and overlapping pairs of a contingency table.
 
-    Truth 0 and 2⁶⁴-1 are background; voxels of truth 2⁶⁴-2 ("ignore" in CREMI files) do not count at all. All three
-    are background in the prediction.
+    Truth 0 is background; voxels of truth 2⁶⁴-1 and 2⁶⁴-2 were not annotated and do not count at all. All three are
+    background in the prediction.
 
     Raises
     ------
     InputError
         If the truth holds no object.
     """
-    table = table.without(truth=BACKGROUND_IDS[2:], pred=())
+    table = table.without(truth=BACKGROUND_IDS[1:], pred=())
     (truth_ids, truth_voxels, row), (pred_ids, pred_voxels, column) = table.truth_objects, table.pred_objects
     true, predicted = (~np.isin(ids, np.array(BACKGROUND_IDS, np.uint64)) for ids in (truth_ids, pred_ids))
     if not true.any():

@@ -34,7 +34,7 @@ def build(config: Config, voxel_size: Float3) -> Multiscale:
         If the network cannot do without skips, or one crop a batch leaves nothing to be centred against.
     """
     own = config.pretrain.multiscale
-    compares = own.token == "position" and own.loss == "infonce" and (own.contrast > 0 or own.cross > 0)
+    compares = own.token == "position" and (own.contrast > 0 or own.cross > 0)
     if compares and own.centre and config.train.batch < 2:
         raise ConfigError(
             f"train.batch = {config.train.batch} with pretrain.multiscale.centre",

@@ -7,6 +7,7 @@ the same for all tasks. What every task has in common: a channel is stored as ro
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -34,6 +35,13 @@ OF_FIRST_WEIGHTS = "kept from the first weights"
 OF_SETTINGS = "as it was set"
 #: Of runs that were made before this was kept.
 OF_OLD = "calibrated in training"
+
+_ONE_OBJECT = (
+    "'{}' holds one id, as masks do, and all of it counts as one object; --set organelles.components=true makes one "
+    "of every connected piece"
+)
+#: Voxels up to which labels are looked at for that.
+_LOOKED_AT = 2**28
 
 
 class Channel(NamedTuple):
@@ -177,6 +185,14 @@ def labels_of(given: VolumeLike, image: Volume, voxel_size: Float3 | None, confi
     return require_kind(as_volume(given, voxel_size=voxel_size), "labels")
 
 
+def _is_one_object(labels: Volume) -> bool:
+    """Whether labels of few bits, as masks have, hold one id."""
+    if labels.dtype.itemsize > 1 or labels.box.size > _LOOKED_AT:
+        return False
+    values = np.unique(labels.numpy())
+    return int((values > 0).sum()) == 1
+
+
 def masks_of(given: VolumeLike, image: Volume, voxel_size: Float3 | None, config: Config) -> Volume:
     """A truth of labels or a mask; connected pieces get ids of their own where `organelles.components` says so.
 
@@ -186,6 +202,8 @@ def masks_of(given: VolumeLike, image: Volume, voxel_size: Float3 | None, config
     stated_mask = volume.kind_stated and volume.kind == "mask"
     labels = volume.with_kind("labels") if stated_mask else require_kind(volume, "labels")
     if not config.organelles.components or labels.axes != "zyx":
+        if config.task == "mitochondria" and _is_one_object(labels):
+            print(f"note: {_ONE_OBJECT.format(labels.name)}", file=sys.stderr)
         return labels
     import cc3d
 

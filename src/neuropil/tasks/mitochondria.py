@@ -7,6 +7,7 @@ other two do not.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,8 @@ from neuropil.affinities import NEAREST, Offsets
 from neuropil.config import Config, InstancesConfig
 from neuropil.data.organelles import CHANNELS, RARE, OrganelleTargets
 from neuropil.data.targets import known_labels
+from neuropil.errors import ConfigError
 from neuropil.geometry import Float3
-from neuropil.metrics.detection import semantic
 from neuropil.metrics.matching import match, overlaps
 from neuropil.metrics.overlap import contingency
 from neuropil.post.decoders import Decoder
@@ -41,6 +42,9 @@ TRIED: dict[str, tuple[float, ...]] = {
     "seed_contour": (0.8, 0.6, 0.4, 1.0),
     "min_size_um3": (0.0005, 0.001, 0.002, 0.005, 0.01),
 }
+
+#: The crop where nobody says which, and the most voxels of labels that one may need with its context.
+_CROP, _MOST_VOXELS = (64, 64, 64), 2**26
 
 
 def channels(config: Config) -> tuple[Channel, ...]:
@@ -66,6 +70,35 @@ def loss(logits_BCZYX: Tensor, batch: dict[str, Tensor], config: Config) -> Tens
     if _offsets(config):
         total = total + bce(a[:, 3:], t[:, 3:], v[:, 3:].float())
     return total
+
+
+def check(config: Config, voxel_size: Float3) -> None:
+    """Refuse labels without a background, and distances that reach too far or not far enough.
+
+    Raises
+    ------
+    ConfigError
+        Naming the setting.
+    """
+    needs_background(config, voxel_size)
+    settings = config.organelles
+    if math.tanh(settings.reach) <= config.instances.seed_distance:
+        raise ConfigError(
+            f"organelles.reach = {settings.reach:g}: distances end at tanh({settings.reach:g}) = "
+            f"{math.tanh(settings.reach):.3g}, and seeds begin above instances.seed_distance = "
+            f"{config.instances.seed_distance:g}",
+            "distances that reach beyond the seeds",
+            "a larger organelles.reach (2 by default), or a lower instances.seed_distance",
+        )
+    around = targets(config, voxel_size).context
+    extent = [n + a + b for n, (a, b) in zip(config.data.crop or _CROP, around, strict=True)]
+    if math.prod(extent) > _MOST_VOXELS:
+        raise ConfigError(
+            f"organelles.sigma_nm = {settings.sigma_nm:g}: every crop needs labels of {' x '.join(map(str, extent))} "
+            f"voxels, as distances end at {settings.reach:g} sigma",
+            f"at most {_MOST_VOXELS:,} voxels",
+            "a smaller organelles.sigma_nm or organelles.reach, or volumes of larger voxels",
+        )
 
 
 def decode(
@@ -105,18 +138,21 @@ def _scored(
     voxel_size: Float3,
     config: InstancesConfig,
 ) -> dict[str, Any]:
-    """Scores of all objects of all slabs together; lower "score" is better."""
-    true = predicted = 0
+    """Scores of all objects and voxels of all slabs together; lower "score" is better."""
+    true = predicted = both = either = 0
     found = {0.5: 0, 0.75: 0}
-    ious = []
     for slab, (ids, valid) in zip(slabs, truths, strict=True):
-        table = contingency(ids, instances(slab.stored_CZYX, voxel_size, config), valid=valid)
-        pairs = overlaps(table)
+        made = instances(slab.stored_CZYX, voxel_size, config)
+        wanted, got = (ids > 0) & valid, (made > 0) & valid
+        both, either = both + int((wanted & got).sum()), either + int((wanted | got).sum())
+        if not wanted.any():  # all that is found there is false
+            predicted += len(np.unique(made[got]))
+            continue
+        pairs = overlaps(contingency(ids, made, valid=valid))
         true, predicted = true + len(pairs.truth_ids), predicted + len(pairs.pred_ids)
         found = {t: n + len(match(pairs, t).iou) for t, n in found.items()}
-        ious.append(semantic(table)["iou"])
     f1 = {f"f1_{round(100 * t)}": 2 * n / max(1, true + predicted) for t, n in found.items()}
-    kept = {**f1, "iou": float(np.mean(ious))}
+    kept = {**f1, "iou": both / max(1, either)}
     score = 1 - float(np.mean(list(kept.values())))
     return {"score": round(score, 5), **{k: round(v, 5) for k, v in kept.items()}, "objects": true}
 
@@ -133,9 +169,10 @@ TASK = Task(
     channels=channels,
     targets=targets,
     loss=loss,
-    check=needs_background,
+    check=check,
     calibrate=calibrate,
     decode=decode,
     blocks=blocks,
     headline=("f1_50", "f1_75", "iou"),
+    pooled=True,
 )

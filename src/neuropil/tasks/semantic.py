@@ -61,4 +61,5 @@ TASK = Task(
     decode=decode,
     blocks=blocks,
     headline=("iou", "dice"),
+    pooled=True,
 )

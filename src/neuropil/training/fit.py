@@ -223,7 +223,7 @@ def check_decoding(config: Config, held: Sequence[Part], voxel_size: Float3) -> 
         bare += [] if ids.any() else [slab]
         if bare and (not task.pooled or len(bare) == len(held)):
             raise InputError(
-                f"the slab held back of '{slab.labels.name}' ({slab.box.start}..{slab.box.stop}) has no labels",
+                f"the slab held back of '{slab.labels.name}' ({slab.box.start}..{slab.box.stop}) holds no object",
                 "labelled voxels to calibrate on",
                 "choose another data.validation_axis, or a larger data.validation",
             )

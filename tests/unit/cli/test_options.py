@@ -69,3 +69,10 @@ def test_a_voxel_size_that_looks_like_micrometres_is_told_of(capsys: pytest.Capt
     assert "if micrometres were meant: 1000,200,200" in capsys.readouterr().err
     voxel_size_of("40,4,4")
     assert capsys.readouterr().err == ""
+
+
+def test_one_word_after_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as ended, hint("run the command again"), hint("--resume goes on"):
+        raise KeyboardInterrupt
+    assert ended.value.exit_code == 130
+    assert capsys.readouterr().err == "interrupted: --resume goes on\n"

@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 from neuropil.errors import VolumeError
-from neuropil.io.base import SectionStack, file_errors, listing, native, our_attributes, require_new, unit_nm
+from neuropil.io.base import (
+    SectionStack,
+    file_errors,
+    listing,
+    native,
+    our_attributes,
+    require_new,
+    unit_nm,
+    with_element_size,
+)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +47,38 @@ def test_resolution_in_its_unit() -> None:
     assert attrs["resolution"] == pytest.approx([40, 4, 4])
     assert attrs["offset"] == [1000, 1000, 1000]
     assert attrs["resolution_unit"] == "nm"
+
+
+@pytest.mark.parametrize("key", ["units", "unit"])
+def test_resolution_in_the_unit_beside_it(key) -> None:
+    attrs = our_attributes({"resolution": [0.04, 0.004, 0.004], "offset": [1, 1, 1], key: b"micrometer"}, "x")
+    assert attrs["resolution"] == pytest.approx([40, 4, 4])
+    assert attrs["offset"] == [1000, 1000, 1000]
+    assert key not in attrs
+
+
+def test_our_own_unit_comes_first() -> None:
+    attrs = our_attributes({"resolution": [40, 4, 4], "resolution_unit": "nm", "units": "um"}, "x")
+    assert attrs == {"resolution": [40, 4, 4], "resolution_unit": "nm"}
+
+
+@pytest.mark.parametrize("units", ["grey level", "pixel", "", 3, ["um", "um", "um"]])
+def test_units_that_are_no_length_are_left_as_they_are(units) -> None:
+    raw = {"resolution": [40.0, 4.0, 4.0], "units": units}
+    assert our_attributes(raw, "x") == raw
+
+
+def test_a_unit_without_a_resolution_says_nothing_of_one_that_is_given_later() -> None:
+    assert our_attributes({"offset": [1, 2, 3], "unit": "um"}, "x") == {"offset": [1, 2, 3]}
+
+
+def test_element_size() -> None:
+    assert with_element_size({"element_size_um": [0.25, 0.5, 0.125]}) == {"resolution": [250, 500, 125]}
+
+
+@pytest.mark.parametrize("size", [[1, 1, 1], [1.0, 1.0, 1.0], [0, 1, 1], [0.1, 0.1], 0.1, "0.1", [[1, 2, 3]] * 3, None])
+def test_element_sizes_that_say_nothing(size) -> None:
+    assert with_element_size({"element_size_um": size}) == {"element_size_um": size}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import pickle
@@ -154,3 +155,83 @@ def test_inherited_handle_is_replaced(tmp_path) -> None:
     volume.numpy()
     assert volume.array._file is not before
     assert pickle.loads(pickle.dumps(volume)).array._file is None
+
+
+def foreign(path, data, **attributes):
+    """A file with one dataset that another program wrote."""
+    with h5py.File(path, "w") as file:
+        file.create_dataset("exported_data", data=data).attrs.update(attributes)
+    return path
+
+
+def axistags(keys: str) -> str:
+    return json.dumps({"axes": [{"key": k, "typeFlags": 2, "resolution": 0, "description": ""} for k in keys]})
+
+
+@pytest.mark.parametrize(
+    ("keys", "data"),
+    [
+        ("xyz", RAW.T),
+        ("ZYX", RAW),
+        ("zyxc", RAW[..., None]),
+        ("tzyxc", RAW[None, ..., None]),
+        ("yxz", RAW.transpose(1, 2, 0)),
+    ],
+)
+def test_axes_as_ilastik_states_them(tmp_path, keys, data) -> None:
+    volume = open_volume(foreign(tmp_path / "a.h5", data, axistags=axistags(keys), resolution=NM))
+    np.testing.assert_array_equal(volume.numpy(), RAW)
+    # written again in our order, the tags would be wrong
+    assert "axistags" not in volume.attributes()
+
+
+def test_channels_as_ilastik_states_them(tmp_path) -> None:
+    both = np.stack([RAW, 255 - RAW])
+    tags = axistags("zyxc")
+    volume = open_volume(foreign(tmp_path / "a.h5", np.moveaxis(both, 0, -1), axistags=tags, resolution=NM))
+    assert volume.axes == "czyx"
+    np.testing.assert_array_equal(volume.numpy(), both)
+
+
+@pytest.mark.parametrize(
+    "tags", [axistags("xyzc"), axistags("xye"), axistags("xxy"), "xyz", "[]", "{}", '{"axes": 3}', 3]
+)
+def test_tags_that_do_not_fit_state_nothing(tmp_path, tags) -> None:
+    volume = open_volume(foreign(tmp_path / "a.h5", RAW, axistags=tags, resolution=NM))
+    np.testing.assert_array_equal(volume.numpy(), RAW)
+
+
+def test_our_own_axes_come_before_tags(tmp_path) -> None:
+    volume = open_volume(foreign(tmp_path / "a.h5", RAW, axes="zyx", axistags=axistags("xyz"), resolution=NM))
+    np.testing.assert_array_equal(volume.numpy(), RAW)
+
+
+def test_element_size_in_micrometres(tmp_path) -> None:
+    volume = open_volume(foreign(tmp_path / "a.h5", RAW, element_size_um=(0.04, 0.005, 0.004)))
+    assert volume.voxel_size == pytest.approx((40, 5, 4))
+    assert "element_size_um" not in volume.attrs
+    stated = foreign(tmp_path / "b.h5", RAW, element_size_um=(0.04, 0.005, 0.004), resolution=(8, 8, 8))
+    assert open_volume(stated).voxel_size == (8, 8, 8)
+
+
+def test_element_size_does_not_follow_the_order_of_axes(tmp_path) -> None:
+    tags = axistags("xyz")
+    volume = open_volume(foreign(tmp_path / "a.h5", RAW.T, axistags=tags, element_size_um=(0.04, 0.005, 0.004)))
+    assert volume.voxel_size == pytest.approx((40, 5, 4))
+
+
+def test_element_size_is_listed(tmp_path) -> None:
+    path = foreign(tmp_path / "a.h5", RAW, element_size_um=(0.04, 0.005, 0.004))
+    with pytest.raises(VolumeError) as caught:
+        open_volume(f"{path}:raw")
+    lines = [" ".join(line.split()) for line in str(caught.value).splitlines()]
+    assert "exported_data (6, 10, 12) uint8 40 x 5 x 4 nm" in lines
+
+
+@pytest.mark.parametrize("key", ["unit", "units"])
+def test_unit_beside_the_resolution(tmp_path, key) -> None:
+    path = foreign(tmp_path / "a.h5", RAW, resolution=(0.04, 0.004, 0.004), offset=(0.08, 0, 0), **{key: "um"})
+    volume = open_volume(path)
+    assert (volume.voxel_size, volume.box.start) == (pytest.approx(NM), (2, 0, 0))
+    write_hdf5(tmp_path / "b.h5", {"raw": volume})
+    assert open_volume(tmp_path / "b.h5").voxel_size == pytest.approx(NM)

@@ -125,3 +125,51 @@ def test_broken_sidecar(tmp_path) -> None:
     (tmp_path / "neuropil.json").write_text('{"resolution": [40,')
     with pytest.raises(VolumeError, match=r"neuropil\.json"):
         open_volume(tmp_path)
+
+
+def told(folder, names, capsys) -> str:
+    for name in names:
+        png(folder / f"{name}.png", RAW[0])
+    open_volume(folder, voxel_size=NM)
+    said: str = capsys.readouterr().err
+    open_volume(folder, voxel_size=NM)
+    assert capsys.readouterr().err == ""  # once is enough
+    return said
+
+
+def test_names_that_differ_in_their_text_are_told_of(tmp_path, capsys) -> None:
+    said = told(tmp_path, ["sec-000", "Sec_1", "sec-002", "sec_3"], capsys)
+    assert said.startswith(f"note: '{tmp_path}': names of sections differ in more than their numbers")
+    assert "the order taken is sec-000.png, sec-002.png, then Sec_1.png, sec_3.png" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_section_without_a_number_is_told_of(tmp_path, capsys) -> None:
+    assert "then overview.png" in told(tmp_path, ["1", "2", "overview"], capsys)
+
+
+@pytest.mark.parametrize(
+    ("names", "gap"),
+    [
+        (["s08", "s09", "s13", "s14"], "no section 10 to 12; sections"),
+        (["S1", "s2", "s4"], "no section 3; sections"),
+        (["2024_s1_x", "2024_s4_x", "2024_s6_x"], "no section 2 to 3 (the first of 2 gaps); sections"),
+    ],
+)
+def test_gaps_in_the_numbers_are_told_of(tmp_path, capsys, names, gap) -> None:
+    assert f"'{tmp_path}': {gap} are taken to follow each other" in told(tmp_path, names, capsys)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["s9", "s10", "S11"],
+        ["a", "b", "c"],
+        ["z1_c0", "z3_c0"],  # the last number is not what differs
+        ["b1_s1", "b1_s2", "b2_s1", "b2_s5"],
+        ["left 1", "right 1"],
+        ["7"],
+    ],
+)
+def test_names_that_are_as_usual_are_not_told_of(tmp_path, capsys, names) -> None:
+    assert told(tmp_path, names, capsys) == ""

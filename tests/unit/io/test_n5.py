@@ -135,3 +135,31 @@ def test_n5_is_not_written(tmp_path) -> None:
     with pytest.raises(VolumeError, match=r"a\.zarr"):
         save_volume(Volume(RAW_ZYX, NM), tmp_path / "a.n5")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("attributes", "voxel"),
+    [
+        ({"pixelResolution": {"dimensions": [4, 5, 40], "unit": "nm"}}, (40, 10, 16)),
+        ({"pixelResolution": {"dimensions": [0.004, 0.005, 0.04], "unit": "um"}}, (40, 10, 16)),
+        ({"resolution": [4, 5, 40]}, (40, 10, 16)),
+        ({"resolution": [4, 40, 5], "axes": "xzy", "downsamplingFactors": [4, 1, 2]}, (40, 10, 16)),
+        ({"resolution": [40, 5, 4], "axes": "zyx", "downsamplingFactors": [1, 2, 4]}, (40, 10, 16)),
+        ({"resolution": [4, 5, 40], "downsamplingFactors": [[1, 1, 1], [2, 2, 2]]}, (40, 5, 4)),
+        ({"resolution": [4, 5, 40], "downsamplingFactors": [2, 2]}, (40, 5, 4)),
+        ({"resolution": [4, 5, 40], "downsamplingFactors": [0, 1, 1]}, (40, 5, 4)),
+    ],
+)
+def test_factors_of_coarser_levels_multiply(tmp_path, attributes, voxel) -> None:
+    attributes = {"downsamplingFactors": [4, 2, 1], **attributes}
+    data = RAW_ZYX.transpose(2, 0, 1) if attributes.get("axes") == "xzy" else RAW_ZYX.T
+    volume = open_volume(n5(tmp_path / "a.n5", data, **attributes))
+    assert volume.voxel_size == pytest.approx(voxel)
+    assert "downsamplingFactors" not in volume.attrs
+
+
+def test_factors_with_channels(tmp_path) -> None:
+    data = np.stack([RAW_ZYX, RAW_ZYX])
+    pixel = {"dimensions": [4, 5, 40, 1], "unit": "nm"}
+    path = n5(tmp_path / "a.n5", data.T, pixelResolution=pixel, downsamplingFactors=[4, 2, 1, 1], axes="xyzc")
+    assert open_volume(path).voxel_size == (40, 10, 16)

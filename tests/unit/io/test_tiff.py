@@ -90,6 +90,11 @@ def test_byte_orders_and_bigtiff(tmp_path, byteorder, bigtiff) -> None:
     np.testing.assert_array_equal(open_volume(tmp_path / "a.tif", voxel_size=NM).numpy(), data)
 
 
+def test_bigtiff_under_its_own_ending(tmp_path) -> None:
+    tifffile.imwrite(tmp_path / "a.tf8", RAW, bigtiff=True, metadata=None, photometric="minisblack")
+    np.testing.assert_array_equal(open_volume(tmp_path / "a.tf8", voxel_size=NM).numpy(), RAW)
+
+
 def test_stack_saved_as_time_is_not_guessed(tmp_path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", RAW, imagej=True, metadata={"axes": "TYX"})
     with pytest.raises(GeometryError, match="time series"):

@@ -42,8 +42,8 @@ def test_background_is_no_object_and_ignored_truth_does_not_count():
     pred = np.array([9, 9, 9, 9, 2**64 - 1], np.uint64)
     pairs = overlaps(contingency(truth, pred))
     assert pairs.truth_ids.tolist() == [3]
-    assert pairs.pred_voxels.tolist() == [3]  # the ignored voxel is not one of it
-    assert pairs.iou.tolist() == [2 / 3]
+    assert pairs.pred_voxels.tolist() == [2]  # what was not annotated is not part of it
+    assert pairs.iou.tolist() == [1.0]
 
 
 def test_above_one_half_pairs_are_unique():

@@ -9,8 +9,10 @@ from tests.unit.post.test_instances import NM, balls, perfect
 
 from neuropil.affinities import NEAREST
 from neuropil.config import Config
+from neuropil.errors import ConfigError
 from neuropil.tasks.base import Predicted, task_named
 from neuropil.tasks.mitochondria import TASK, calibrate, channels, loss, targets
+from neuropil.volume import Volume
 
 
 def config(**changes: object) -> Config:
@@ -100,3 +102,38 @@ def test_unannotated_voxels_do_not_judge() -> None:
     truth[:, :, 50:] = 2**64 - 1
     found = calibrate([Predicted(stored, truth)], NM, config())
     assert found["iou"] > 0.95
+
+
+def test_a_slab_without_an_object_counts_what_is_found_there() -> None:
+    truth = balls(NM, True)
+    full, bare = Predicted(perfect(truth), truth), Predicted(perfect(truth), np.zeros_like(truth))
+    fixed = config(instances={"calibrate": False})
+    alone, both = calibrate([full], NM, fixed), calibrate([full, bare], NM, fixed)
+    assert alone["f1_50"] == 1.0
+    assert (both["objects"], both["f1_50"]) == (alone["objects"], pytest.approx(2 / 3, abs=1e-4))
+    assert both["iou"] < 0.6 < alone["iou"]
+
+
+@pytest.mark.parametrize(
+    ("organelles", "named"),
+    [({"sigma_nm": 5000.0}, "sigma_nm"), ({"reach": 0.1}, "seed_distance"), ({"reach": 2.0}, None)],
+)
+def test_distances_that_cannot_be_learned_are_refused(organelles: dict[str, float], named: str | None) -> None:
+    settings = config(organelles=organelles)
+    if named is None:
+        TASK.check(settings, NM)
+    else:
+        with pytest.raises(ConfigError, match=named):
+            TASK.check(settings, NM)
+
+
+def test_a_mask_is_told_to_be_one_object(capsys: pytest.CaptureFixture[str]) -> None:
+    mask = np.zeros((4, 16, 16), np.uint8)
+    mask[:, 2:6, 2:6] = mask[:, 10:14, 10:14] = 255
+    image = Volume(np.zeros(mask.shape, np.uint8), NM, kind="image")
+    labels = Volume(mask, NM, kind="labels", name="mask")
+    TASK.truth(labels, image, None, config())
+    assert "organelles.components=true" in capsys.readouterr().err
+    mask[:, 10:14, 10:14] = 7
+    TASK.truth(labels, image, None, config())
+    assert capsys.readouterr().err == ""
