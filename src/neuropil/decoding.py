@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 UNCALIBRATED = 0.5
 #: Intersection over union below which a foreground is as good as not found.
 _USEFUL = 0.1
+#: Share of flat zeros from which an image is said to be padded.
+_PADDED = 0.05
 #: Settings that a run was made with.
 _LEARNED = ("recipe", "task", "data", "model", "train", "pretrain", "inflate", "organelles", "trees")
 
@@ -197,6 +199,20 @@ def note_unlearned(run: Run) -> None:
         f"of the foreground that was held back the run finds next to nothing (IoU {overlap:.3f}): train longer, or see "
         "whether image and labels lie on each other"
     )
+
+
+def note_padding(image: Volume, task: str) -> None:
+    """Say it aloud when a good part of an image is black padding: no membrane tells it from the tissue beside it."""
+    from neuropil.data.normalise import padded_share
+
+    if task == "trees":  # a background of zeros is what light microscopy has
+        return
+    share = padded_share(image)
+    if share >= _PADDED:
+        _note(
+            f"about {share:.0%} of '{image.name}' is padding (flat zeros), through which objects that touch it may be "
+            "joined, and grey values are judged with it: better name the part with tissue, as in x.zarr[8:40,0:512]"
+        )
 
 
 def note_edge(run: Run) -> None:

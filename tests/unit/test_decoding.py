@@ -12,6 +12,7 @@ from neuropil.decoding import (
     decoding,
     note_collapse,
     note_edge,
+    note_padding,
     note_unlearned,
     prediction,
     stored_decoding,
@@ -131,3 +132,13 @@ def test_a_foreground_that_is_not_found_is_said_aloud(
 ) -> None:
     note_unlearned(Run(tmp_path, Config(), {"best": best}))
     assert ("next to nothing" in capsys.readouterr().err) == said
+
+
+def test_padding_is_told_of_where_it_matters(capsys: pytest.CaptureFixture[str]) -> None:
+    tissue = np.random.default_rng(0).integers(1, 255, (4, 32, 32), np.uint8)
+    note_padding(Volume(tissue, (8, 8, 8)), "neurons")
+    padded = Volume(np.pad(tissue, ((0, 0), (8, 0), (0, 0))), (8, 8, 8))
+    note_padding(padded, "trees")
+    assert capsys.readouterr().err == ""
+    note_padding(padded, "neurons")
+    assert "is padding" in capsys.readouterr().err

@@ -18,6 +18,7 @@ from neuropil.decoding import (
     decoding,
     new_affinities,
     note_collapse,
+    note_padding,
     note_nothing,
     predicted,
     prediction,
@@ -69,6 +70,7 @@ def predict(
     if out is not None:
         require_free(out, [image.name, trained.path], overwrite=overwrite)
     job = prediction(trained, image, words)
+    note_padding(image, trained.task)
     if out is not None:
         with new_affinities(out, job, image, trained, overwrite=overwrite) as target:
             predicted(job, image, trained, target)
@@ -198,6 +200,8 @@ def _segmented(
     if not in_blocks(given.like, given.offsets, given.config, out, asked=asked):
         result, shown = _whole(given, out, words, overwrite=overwrite)
     else:
+        if given.run is not None:
+            note_padding(given.like, given.run.task)
         result = _in_blocks(given, out, words, shard=shard, overwrite=overwrite)
         made = folder_of(out) / predicted_name(task_named(given.config.task).kind)
         shown = given.like if given.run is None else open_volume(made)

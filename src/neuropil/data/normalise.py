@@ -98,6 +98,16 @@ def fit_normaliser(volume: Readable, config: DataConfig, box: Box | None = None)
     return Normaliser(config.normalise, low, high)
 
 
+def padded_share(volume: Readable) -> float:
+    """The share of a volume that is padding: zeros whose next voxels in the section are zeros too; of a sample."""
+    black = total = 0
+    for part in _sampled(volume, volume.box):
+        zero = part == 0
+        black += int((zero[..., :-1, :-1] & zero[..., 1:, :-1] & zero[..., :-1, 1:] & zero[..., 1:, 1:]).sum())
+        total += math.prod((*zero.shape[:-2], zero.shape[-2] - 1, zero.shape[-1] - 1))
+    return black / max(1, total)
+
+
 def _ends(values: npt.NDArray[Any], config: DataConfig, name: str) -> tuple[float, float]:
     if config.normalise == "percentile":
         low, high = np.percentile(values, config.percentiles)

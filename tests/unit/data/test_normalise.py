@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from neuropil.config import DataConfig
-from neuropil.data.normalise import Normaliser, fit_normaliser, probes
+from neuropil.data.normalise import Normaliser, fit_normaliser, padded_share, probes
 from neuropil.errors import InputError
 from neuropil.geometry import Box
 from neuropil.volume import Volume
@@ -97,3 +97,10 @@ def test_mostly_empty_volume_falls_back_to_its_range():
 def test_unusable_values_are_refused(array, config, match):
     with pytest.raises(InputError, match=match):
         fit_normaliser(volume(array), DataConfig(**config))
+
+
+def test_padding_is_flat_zeros_not_dark_pixels():
+    tissue = np.random.default_rng(0).integers(0, 4, (4, 32, 32), np.uint8)  # many zeros, hardly any side by side
+    assert padded_share(volume(tissue)) < 0.02
+    padded = np.pad(tissue, ((0, 0), (0, 32), (0, 0)))
+    assert padded_share(volume(padded)) == pytest.approx(0.5, abs=0.02)
