@@ -30,6 +30,8 @@ _LOOKS, _EDGE, _FEWEST = 8, 128, 2000
 _FEW_EQUAL, _MOST_EQUAL = 0.5, 0.8
 # fractions that spread evenly over a cube for any number of them (R3 sequence)
 _SPREAD = (0.8191725134, 0.6710436067, 0.5497004779)
+#: Extents up to which a last axis may be one of channels.
+_CHANNELS = 4
 #: The least label that can be meant; see `check_ids`.
 _LEAST_ID = -2
 
@@ -170,10 +172,12 @@ def stored_axes(stored: Stored, axes: str | None, kind: str | None) -> str:
     """The axes of a stored array in their order, one letter each."""
     ndim, text = len(stored.array.shape), axes if axes is not None else stored.attrs.get("axes")
     got = f"{stored.name} of shape {tuple(stored.array.shape)}"
-    how = "set its attribute axes='czyx' (or 'zyx'), or open it with axes="
+    last = stored.array.shape[-1] <= _CHANNELS < min(stored.array.shape[:-1], default=0)
+    spelt = {4: "zyxc" if last else "czyx", 5: "tzyxc" if last else "tczyx"}.get(ndim, "zyx")
+    how = f"set its attribute axes, such as axes='{spelt}', in the order stored (in Python: open_volume(..., axes=...))"
     if text is None:
-        if ndim == 3:
-            return "zyx"
+        if ndim in (2, 3):
+            return "zyx"[-ndim:]
         if ndim == 4 and (kind == "affinities" or "offsets" in stored.attrs):
             return "czyx"
         raise GeometryError(f"{got} does not state its axes", "the attribute 'axes'", how)
@@ -186,7 +190,7 @@ def stored_axes(stored: Stored, axes: str | None, kind: str | None) -> str:
         raise GeometryError(
             f"{got} is a time series (axes '{letters}')",
             "one time point",
-            "save one time point, or open it with axes= if 't' is really z",
+            "save one time point; or, if 't' is really z, say so (in Python: open_volume(..., axes='zyx'))",
         )
     return letters
 

@@ -515,3 +515,12 @@ def test_an_image_may_be_called_what_it_is_for() -> None:
     for data in (flat, grey.astype(np.uint32)):
         with pytest.raises(InputError, match="labels"):
             require_kind(Volume(data, NM, name="segmentation.tif"), "image")
+
+
+def test_a_plane_is_one_section(tmp_path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["raw"] = np.arange(30, dtype=np.uint8).reshape(5, 6)
+        file["rgb"] = np.zeros((4, 50, 60, 3), np.uint8)
+    assert open_volume(f"{tmp_path}/a.h5:raw", voxel_size=NM).shape == (1, 5, 6)
+    with pytest.raises(GeometryError, match="axes='zyxc'"):
+        open_volume(f"{tmp_path}/a.h5:rgb", voxel_size=NM)
