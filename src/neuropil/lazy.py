@@ -172,7 +172,7 @@ def stored_axes(stored: Stored, axes: str | None, kind: str | None) -> str:
     """The axes of a stored array in their order, one letter each."""
     ndim, text = len(stored.array.shape), axes if axes is not None else stored.attrs.get("axes")
     got = f"{stored.name} of shape {tuple(stored.array.shape)}"
-    last = stored.array.shape[-1] <= _CHANNELS < min(stored.array.shape[:-1], default=0)
+    last = stored.array.shape[-1] <= _CHANNELS < min(stored.array.shape[-3:-1], default=0)
     spelt = {4: "zyxc" if last else "czyx", 5: "tzyxc" if last else "tczyx"}.get(ndim, "zyx")
     how = f"set its attribute axes, such as axes='{spelt}', in the order stored (in Python: open_volume(..., axes=...))"
     if text is None:
