@@ -12,6 +12,7 @@ import numpy as np
 from neuropil.affinities import Affinities
 from neuropil.errors import InputError, RunError, VolumeError
 from neuropil.report import Arm, LabelEfficiency, ReportData, Strip, Timing
+from neuropil.report.wording import WORDINGS
 from neuropil.training.card import use_command
 from neuropil.training.checkpoint import DRAWN, Run
 from neuropil.volume import Volume
@@ -33,8 +34,14 @@ def pages(
     affinities: Affinities | Volume | None = None,
     scores: Mapping[str, Any] | None = None,
     studies: Sequence[Path] = (),
+    task: str | None = None,
 ) -> list[ReportData]:
     """One page part for each study and each run; the volumes belong to the last.
+
+    Parameters
+    ----------
+    task
+        What the labels are of (see `ReportData`); that of the last run when None.
 
     Raises
     ------
@@ -61,8 +68,11 @@ def pages(
         **volumes,  # type: ignore[arg-type]
         affinities=affinities.volume if isinstance(affinities, Affinities) else affinities,
         offsets=affinities.offsets if isinstance(affinities, Affinities) else (),
-        scores={k: v for k, v in (scores or {}).items() if isinstance(v, int | float)},
+        scores={
+            k: v for k, v in (scores or {}).items() if isinstance(v, int | float) and (v or k != "ignore_border_nm")
+        },
         timings=timings,
+        task=task or last.task,
     )
     return [*found, part]
 
@@ -99,6 +109,7 @@ def run_page(run: Run) -> ReportData:
         settings=run.config.model_dump(mode="json"),
         held_back=_held_back(run),
         card=_card(run, shared),
+        task=run.task if run.task in WORDINGS else "neurons",
     )
 
 

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from neuropil.pages import _masks_over_time, run_page
+from neuropil.pages import _masks_over_time, pages, run_page
 from neuropil.training.checkpoint import Run
+from neuropil.volume import Volume
 from neuropil.zoo.store import shipped
 
 
@@ -43,3 +44,20 @@ def test_a_shared_model_s_page_has_the_terms_and_steps_of_its_card() -> None:
     assert page.card["Licence"] == "for research, as its data"
     assert "Lucchi" in page.card["Licence of the data"]
     assert page.card["Use"] == "neuropil segment zoo:em-mitochondria-epfl VOLUME --out seg.zarr"
+
+
+def test_the_page_knows_what_the_labels_are_of(tiny_run) -> None:
+    labels = Volume(np.ones((2, 4, 4), np.uint8), (8.0, 8.0, 8.0), kind="labels")
+    masks = Run.open(shipped() / "em-mitochondria-epfl")
+    assert run_page(Run.open(tiny_run)).task == "neurons"
+    assert pages([masks], title="p", segmentation=labels)[-1].task == "semantic"
+    assert pages([masks], title="p", segmentation=labels, task="mitochondria")[-1].task == "mitochondria"
+    assert pages([], title="p", segmentation=labels)[-1].task == "neurons"
+
+
+def test_a_border_that_was_not_ignored_is_no_score() -> None:
+    labels = Volume(np.ones((2, 4, 4), np.uint8), (8.0, 8.0, 8.0), kind="labels")
+    for nm in (0, 5.0):
+        scores = {"ignore_border_nm": nm, "dice": 0.0, "task": "semantic"}
+        shown = pages([], title="p", segmentation=labels, scores=scores)[-1].scores
+        assert shown == {"dice": 0.0} | ({"ignore_border_nm": nm} if nm else {})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeGuard
 
 from neuropil.config import Config
 from neuropil.decoding import note_edge, note_unlearned
-from neuropil.errors import InputError
+from neuropil.errors import ConfigError, InputError
 from neuropil.geometry import Float3
 from neuropil.inputs import raw_volumes, run_folder, said_length, settled, several, training_pairs
 from neuropil.volume import VolumeLike
@@ -17,6 +17,17 @@ from neuropil.volume import VolumeLike
 if TYPE_CHECKING:
     from neuropil.auto.recipe import Choice
     from neuropil.training.checkpoint import Run
+
+
+_TASKS = ("neurons", "mitochondria", "semantic", "trees")
+#: Groups of settings that concern some tasks only.
+_CONCERNED = {
+    "segment": ("neurons",),
+    "organelles": ("mitochondria", "semantic"),
+    "instances": ("mitochondria", "semantic", "trees"),
+    "trees": ("trees",),
+    "pretrain": (),
+}
 
 
 def pretrain(
@@ -105,6 +116,7 @@ def train(
     run, config = begun(out, recipe, words, choice, resume=resume)
     if _nothing_left(run, image, words):
         return run
+    _require_used(words, config)
     pairs = training_pairs(image, labels, voxel_size, resumed=run, config=config)
     from neuropil.training.fit import fit  # last: mistakes in what was typed are told at once
 
@@ -115,6 +127,25 @@ def train(
     note_edge(trained)
     note_unlearned(trained)
     return trained
+
+
+def _require_used(words: Sequence[str], config: Config) -> None:
+    """Refuse settings of other tasks than the one that is trained, and of pretraining: they would change nothing.
+
+    Raises
+    ------
+    ConfigError
+        For the first of them.
+    """
+    if config.task not in _TASKS:
+        return  # what a task of somebody's own looks at is not known
+    for word in words:
+        group = word.partition(".")[0].strip()
+        if config.task not in _CONCERNED.get(group, _TASKS):
+            whom = ", ".join(_CONCERNED[group]) or "pretraining"
+            raise ConfigError(
+                f"--set {word} for a training of task {config.task}", f"{group}. for {whom} only", "leave it out"
+            )
 
 
 def _note_beginnings(config: Config, voxel_size: Float3) -> None:

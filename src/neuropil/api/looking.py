@@ -103,7 +103,7 @@ def evaluate(
     found |= {} if true is None else _label_scores(true, predicted, task, ignore_border_nm, convention or "neuropil")
     found |= runs
     if report is not None:
-        write_page([], report, image=shown, segmentation=predicted, truth=true, scores=found)
+        write_page([], report, image=shown, segmentation=predicted, truth=true, scores=found, task=task)
     return found
 
 
@@ -194,7 +194,7 @@ def report(
     held, offsets = (None, ()) if affinities is None else opened_prediction(affinities, voxel_size)
     evidence = Affinities(held, offsets) if held is not None and offsets else held
     words: dict[str, Any] = {"image": shown, "segmentation": pred, "truth": true, "studies": studies}
-    return write_page(trained, out, **words, affinities=evidence, scores=scores)
+    return write_page(trained, out, **words, affinities=evidence, scores=scores, task=task)
 
 
 def _study(run: RunLike) -> Path | None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuropil.report.mistakes import BORDER, IGNORED, MATCHED, MERGE, MISSED, SPLIT, Match
+from neuropil.report.mistakes import BORDER, FALSE, IGNORED, MATCHED, MERGE, MISSED, SPLIT, Match
 from neuropil.report.scene import Labels
 
 Rgb = tuple[int, int, int]
@@ -18,8 +18,17 @@ ERROR_COLOURS: dict[int, Rgb] = {
     MERGE: (255, 96, 32),
     BORDER: (176, 132, 220),
     MISSED: (250, 214, 60),
+    FALSE: (204, 0, 120),
 }
-ERROR_ALPHA: dict[int, float] = {IGNORED: 0.0, MATCHED: 0.0, SPLIT: 0.62, MERGE: 0.62, BORDER: 0.42, MISSED: 0.5}
+ERROR_ALPHA: dict[int, float] = {
+    IGNORED: 0.0,
+    MATCHED: 0.0,
+    SPLIT: 0.62,
+    MERGE: 0.62,
+    BORDER: 0.42,
+    MISSED: 0.5,
+    FALSE: 0.62,
+}
 _SEGMENT_SALT = np.uint64(0x5851F42D4C957F2D)
 
 
@@ -99,7 +108,7 @@ def error_overlay(
     classes_YX: npt.NDArray[np.uint8], truth_YX: npt.NDArray[Any], pred_YX: npt.NDArray[Any]
 ) -> npt.NDArray[np.uint8]:
     """Mistakes in colour over clear ground, with white lines between neurons and dark ones between segments."""
-    table = np.zeros((6, 4), np.uint8)
+    table = np.zeros((len(ERROR_ALPHA), 4), np.uint8)
     for kind, alpha in ERROR_ALPHA.items():
         table[kind] = (*ERROR_COLOURS.get(kind, (0, 0, 0)), round(alpha * 255))
     rgba = table[classes_YX]

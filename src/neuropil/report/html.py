@@ -16,20 +16,14 @@ from markupsafe import Markup
 
 import neuropil
 from neuropil.errors import InputError, VolumeError
-from neuropil.report import charts, curves, mistakes, panels, solid, words
+from neuropil.report import charts, curves, mistakes, objects, panels, solid, words
 from neuropil.report.charts import Chart
 from neuropil.report.colours import ERROR_COLOURS
 from neuropil.report.images import data_uri, voxel_text
 from neuropil.report.model import Look, ReportData
 from neuropil.report.scene import Scene, read_scene
 from neuropil.report.trees import TreePage, tree_page
-
-_ERROR_WORDS = {
-    mistakes.SPLIT: ("Split", "in a segment other than its neuron's main one"),
-    mistakes.MERGE: ("Merge", "in its neuron's main segment, which belongs to another neuron"),
-    mistakes.BORDER: ("Border", "neither: mostly a border drawn a little aside"),
-    mistakes.MISSED: ("Missed", "a neuron's voxel without segment"),
-}
+from neuropil.report.wording import WORDINGS, Wording
 
 
 @dataclass(frozen=True)
@@ -62,6 +56,9 @@ class RunView:
     rows: tuple[panels.PlaneRow, ...]
     errors: tuple[tuple[str, str, str, str], ...]  # name, meaning, css colour, share
     places: tuple[panels.Place, ...]
+    tally: str
+    wording: Wording
+    of_objects: bool
     turntables: tuple[Turntable, ...]
     frame_text: str
     evidence: str
@@ -88,7 +85,7 @@ def write_report(reports: ReportData | Sequence[ReportData], out: str | Path, *,
     Raises
     ------
     InputError
-        If there is no report, `out` is a folder, or labels or affinities cannot be used.
+        If there is no report, one of an unknown task, `out` is a folder, or labels or affinities cannot be used.
     GeometryError
         If the volumes of a run do not lie on one grid in one place.
     VolumeError
@@ -100,6 +97,9 @@ def write_report(reports: ReportData | Sequence[ReportData], out: str | Path, *,
         raise InputError("no run to report", "at least one ReportData")
     if path.is_dir():
         raise InputError(f"'{path}' is a folder", "the name of a page", f"write to '{path / 'report.html'}'")
+    for data in runs:
+        if data.task not in WORDINGS:
+            raise InputError(f"a report of task '{data.task}'", "one of " + ", ".join(WORDINGS), "choose one of these")
     views = [run_view(data, f"r{k}", look.shared(len(runs))) for k, data in enumerate(runs)]
     page = render(views, runs)
     _write(path, page)
@@ -110,10 +110,8 @@ def run_view(data: ReportData, key: str, look: Look) -> RunView:
     """Everything the template shows of one run; its volumes are read here and let go again."""
     scene = read_scene(data, look)
     paint = panels.painter(scene) if scene is not None else None
-    worst: list[panels.Place] = []
-    if paint is not None and paint.found is not None and scene is not None and scene.truth and scene.segmentation:
-        found = mistakes.worst(scene.truth, scene.segmentation, paint.found, look.worst)
-        worst = panels.places(paint, found, look.place_pixels)
+    wording = WORDINGS[data.task]
+    worst, tally = _worst(paint, look, wording) if paint is not None else ([], "")
     summary = {k: str(v) for k, v in data.summary.items()}
     command = summary.pop("command", "")
     timings = words.timing_rows(data.timings)
@@ -124,7 +122,7 @@ def run_view(data: ReportData, key: str, look: Look) -> RunView:
         command,
         tuple(data.notes),
         tuple(data.warnings),
-        tuple(words.tiles(data.scores)),
+        tuple(words.tiles(data.scores, wording)),
         tuple(curves.run_charts(data)),
         _sweep_rows(data),
         tuple(timings),
@@ -132,8 +130,11 @@ def run_view(data: ReportData, key: str, look: Look) -> RunView:
         _extent(scene),
         panels.stack(paint, look.sections) if paint else None,
         tuple(panels.plane_rows(paint, look.plane_pixels)) if paint else (),
-        _error_legend(paint),
+        _error_legend(paint, wording),
         tuple(worst),
+        tally,
+        wording,
+        data.task != "neurons",
         tuple(_turntables(paint, look)) if paint else (),
         " × ".join(f"{n * v / 1000:.3g}" for n, v in zip(scene.box.shape, scene.box.voxel_size, strict=True)) + " µm"
         if scene
@@ -146,6 +147,20 @@ def run_view(data: ReportData, key: str, look: Look) -> RunView:
         tuple(curves.efficiency_charts(data)),
         _budget_rows(data),
     )
+
+
+def _worst(paint: panels.Painter, look: Look, wording: Wording) -> tuple[list[panels.Place], str]:
+    """The worst mistakes, and how many there are of each kind (of objects in a background)."""
+    scene = paint.scene
+    if paint.found is None or scene.truth is None or scene.segmentation is None or not wording.kinds:
+        return [], ""
+    if scene.task == "neurons":
+        found = mistakes.worst(scene.truth, scene.segmentation, paint.found, look.worst)
+        return panels.places(paint, found, look.place_pixels), ""
+    compared = objects.Compared.of(scene.truth, scene.segmentation, paint.found, scene.unknown_ZYX)
+    wrong = compared.wrong()
+    found = [compared.described(one) for one in wrong[: look.worst]]
+    return panels.places(paint, found, look.place_pixels), objects.counted(wrong, wording.kinds)
 
 
 def render(views: Sequence[RunView], runs: Sequence[ReportData]) -> str:
@@ -173,7 +188,8 @@ def _comparisons(runs: Sequence[ReportData]) -> list[tuple[str, list[int], list[
     tables = []
     for caption, scores in zip(captions, ([r.scores for r in runs], [r.held_back for r in runs]), strict=True):
         columns = [k for k, one in enumerate(scores) if one]
-        if rows := words.compared([scores[k] for k in columns]):
+        wording = WORDINGS[runs[columns[0]].task] if len({runs[k].task for k in columns}) == 1 else WORDINGS["neurons"]
+        if rows := words.compared([scores[k] for k in columns], wording):
             tables.append((caption, columns, rows))
     return tables
 
@@ -220,14 +236,14 @@ def _extent(scene: Scene | None) -> str:
     return f"Pictures and mistakes show the whole volume: {shown} voxels ({where}; {size} each)."
 
 
-def _error_legend(paint: panels.Painter | None) -> tuple[tuple[str, str, str, str], ...]:
+def _error_legend(paint: panels.Painter | None, wording: Wording) -> tuple[tuple[str, str, str, str], ...]:
     if paint is None or paint.errors_ZYX is None:
         return ()
     share = mistakes.shares(paint.errors_ZYX)
     return tuple(
         (name, meaning, f"rgb{ERROR_COLOURS[kind]}", f"{100 * share[kind]:.1f} %")
-        for kind, (name, meaning) in _ERROR_WORDS.items()
-        if share[kind] > 0 or kind in (mistakes.SPLIT, mistakes.MERGE)
+        for kind, (name, meaning) in wording.legend.items()
+        if share[kind] > 0 or kind in wording.always
     )
 
 

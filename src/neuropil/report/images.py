@@ -15,6 +15,8 @@ from neuropil.geometry import Float3
 
 #: A side of a WebP picture has at most this many pixels.
 WEBP_SIDE = 16383
+#: Nor is one enlarged further than this, or than so many times its wanted width: no reader scrolls along more.
+_LARGEST, _WIDTHS = 16000, 8
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ def data_uri(picture: npt.NDArray[np.uint8], quality: int) -> str:
     """Encode grey (Y, X), RGB (Y, X, 3) or RGBA (Y, X, 4) as a WebP data URI; quality 100 means without loss."""
     if picture.ndim == 2:
         picture = np.repeat(picture[..., None], 3, axis=-1)
-    picture = np.ascontiguousarray(picture)
+    coarser = -(-max(picture.shape[:2]) // WEBP_SIDE)
+    picture = np.ascontiguousarray(picture[::coarser, ::coarser])
     # the encoder's default is lossless whatever the level
     encoded = imagecodecs.webp_encode(picture, level=min(quality, 100), lossless=quality >= 100, method=3)
     return "data:image/webp;base64," + base64.b64encode(encoded).decode("ascii")
@@ -51,10 +54,16 @@ def enlarged(picture: npt.NDArray[Any], factors: tuple[int, int]) -> npt.NDArray
 
 
 def factors_for(shape: tuple[int, int], pixel_nm: tuple[float, float], width: int) -> tuple[int, int]:
-    """Whole factors for rows and columns that bring a picture near `width` pixels with its true proportions."""
+    """Whole factors for rows and columns that bring a picture near `width` pixels with its true proportions.
+
+    Long thin pictures are enlarged less: they are shown in true proportions whatever their pixels are.
+    """
     unit = min(pixel_nm)
-    scale = max(1.0, width / max(1.0, shape[1] * pixel_nm[1] / unit))
-    return max(1, round(pixel_nm[0] / unit * scale)), max(1, round(pixel_nm[1] / unit * scale))
+    most = min(_LARGEST, _WIDTHS * width)
+    sides = [n * nm / unit for n, nm in zip(shape, pixel_nm, strict=True)]
+    scale = min(max(1.0, width / max(1.0, sides[1])), *(most / side for side in sides))
+    rows, columns = (max(1, min(round(nm / unit * scale), most // n)) for n, nm in zip(shape, pixel_nm, strict=True))
+    return rows, columns
 
 
 def scale_bar(width_nm: float) -> tuple[float, str]:

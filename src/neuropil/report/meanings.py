@@ -12,12 +12,19 @@ def _objects(iou: str, at: str) -> dict[str, tuple[str, str]]:
         f"accuracy_{iou}": (f"Accuracy at IoU {at}", "partners as a share of partners, missed and false objects"),
         f"pq_{iou}": (f"PQ at IoU {at}", "panoptic quality: F1 times the mean IoU of partners"),
         f"ap_{iou}": (f"AP at IoU {at}", "average precision, objects ranked by their mean foreground, else their size"),
+        f"sq_{iou}": (f"SQ at IoU {at}", "segmentation quality: mean IoU of partners"),
         f"ap_{iou}_voxels": (f"AP at IoU {at}, by size", "average precision, objects ranked by their voxels"),
     }
 
 
 def _parts(names: tuple[str, ...], what: str) -> dict[str, tuple[str, str]]:
-    return {f"recall_75_{n}": (f"Recall at IoU 0.75, {n}", f"of true objects that are {n} by {what}") for n in names}
+    """The scores of groups of objects, small ones or others."""
+    at_75 = {key.removesuffix("_75"): title for key, (title, _) in _objects("75", "0.75").items() if key[-3:] == "_75"}
+    return {
+        f"{score}_75_{n}": (f"{title}, {n}", f"of {'true ' if score == 'recall' else ''}objects that are {n} by {what}")
+        for n in names
+        for score, title in at_75.items()
+    } | {f"num_truth_{n}": (f"True objects, {n}", f"objects in the truth that are {n} by {what}") for n in names}
 
 
 #: Score → (title, what it says). Order is that of the page.
@@ -88,4 +95,8 @@ MEANING: dict[str, tuple[str, str]] = {
     "num_truth": ("Neurons", "objects in the truth"),
     "num_pred": ("Segments", "objects in the segmentation"),
 }
+#: Not a score, but shown with them.
+MEANING["ignore_border_nm"] = ("Ignored border (nm)", "voxels this near to a border of the truth were left out")
+#: Scores of groups of objects.
+GROUPS = frozenset({**_parts(("small", "medium", "large"), "volume"), **_parts(("short", "middle", "long"), "length")})
 MAIN = ("voi_sum", "voi_split", "voi_merge", "arand", "esa", "f1", "precision", "recall")

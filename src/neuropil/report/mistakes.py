@@ -14,8 +14,8 @@ from neuropil.metrics.overlap import Contingency, contingency
 from neuropil.metrics.partition import object_voi
 from neuropil.report.scene import Labels
 
-#: Values of `error_classes`.
-IGNORED, MATCHED, SPLIT, MERGE, BORDER, MISSED = range(6)
+#: Values of `error_classes`; FALSE is for objects in a background (see `neuropil.report.objects`).
+IGNORED, MATCHED, SPLIT, MERGE, BORDER, MISSED, FALSE = range(7)
 
 #: Voxels without a segment are shown as missed, and left out of the bits.
 CONVENTION = "assigned"
@@ -39,12 +39,13 @@ class Match:
 
 @dataclass(frozen=True)
 class Mistake:
-    """One object and what it adds to the variation of information.
+    """One object, and what it adds to the variation of information or has of wrong voxels.
 
     Parameters
     ----------
     kind
-        ``"split"``: a neuron of the truth in several segments; ``"merge"``: a segment holding several neurons.
+        ``"split"``: a neuron of the truth in several segments; ``"merge"``: a segment holding several neurons. Of
+        objects in a background also ``"missed"`` (of the truth) and ``"false"`` (a segment).
     index
         Of the neuron (split) or the segment (merge), as in its `Labels`.
     bits
@@ -54,7 +55,9 @@ class Mistake:
     sizes
         Their voxels.
     place
-        A voxel z, y, x of the crop where the two largest parts come closest.
+        A voxel z, y, x of the crop where the two largest parts come closest, or in the middle of what has no partner.
+    wrong, voxels
+        Its wrong voxels and all of them; of objects in a background.
     """
 
     kind: str
@@ -63,6 +66,13 @@ class Mistake:
     parts: npt.NDArray[np.int64]
     sizes: npt.NDArray[np.int64]
     place: Int3
+    wrong: int = 0
+    voxels: int = 0
+
+    @property
+    def of_truth(self) -> bool:
+        """Whether the object is one of the truth."""
+        return self.kind in ("split", "missed")
 
 
 def match(truth: Labels, pred: Labels) -> Match:
@@ -107,8 +117,8 @@ def error_classes(truth_ZYX: npt.NDArray[Any], pred_ZYX: npt.NDArray[Any], found
 
 def shares(classes: npt.NDArray[np.uint8]) -> dict[int, float]:
     """Share of the labelled voxels in each class but IGNORED."""
-    count = np.bincount(classes.ravel(), minlength=6).astype(float)
-    return {k: float(count[k] / max(1.0, count[1:].sum())) for k in (MATCHED, SPLIT, MERGE, BORDER, MISSED)}
+    count = np.bincount(classes.ravel(), minlength=7).astype(float)
+    return {k: float(count[k] / max(1.0, count[1:].sum())) for k in (MATCHED, SPLIT, MERGE, BORDER, MISSED, FALSE)}
 
 
 def worst(truth: Labels, pred: Labels, found: Match, count: int) -> list[Mistake]:
@@ -149,7 +159,7 @@ def meeting_place(
 ) -> Int3:
     """The voxel in the middle of the contact of two parts of an object; if they do not touch, of the second where it
     comes closest to the first."""
-    corner, window = _bounds(whole_ZYX == index)
+    corner, window = bounds(whole_ZYX == index)
     inside = np.where(whole_ZYX[window] == index, part_ZYX[window], 0)
     first, second = inside == two[0], inside == two[1]
     contact = np.zeros(inside.shape, np.bool_)
@@ -176,7 +186,8 @@ def _nearest(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> npt
     return near
 
 
-def _bounds(mask: npt.NDArray[np.bool_]) -> tuple[Int3, tuple[slice, slice, slice]]:
+def bounds(mask: npt.NDArray[np.bool_]) -> tuple[Int3, tuple[slice, slice, slice]]:
+    """First voxel and box of what is set."""
     spans = []
     for axis in range(3):
         hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))

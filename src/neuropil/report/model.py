@@ -137,6 +137,8 @@ class ReportData:
         What a stranger must know before using the weights: words by what they are about.
     efficiency
         Plots of a study, one a score.
+    task
+        "neurons": 0 in the truth is not annotated. "mitochondria": any objects, 0 is background. "semantic": a mask.
     """
 
     title: str
@@ -162,6 +164,7 @@ class ReportData:
     held_back: Mapping[str, float] = field(default_factory=dict)
     card: Mapping[str, str] = field(default_factory=dict)
     efficiency: Sequence[LabelEfficiency] = ()
+    task: str = "neurons"
 
 
 @dataclass(frozen=True)

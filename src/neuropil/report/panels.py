@@ -15,6 +15,7 @@ from neuropil.report.colours import composed, error_overlay, id_colours, label_o
 from neuropil.report.images import WEBP_SIDE, Figure, data_uri, enlarged, factors_for, figure, scale_bar
 from neuropil.report.mistakes import Match, Mistake, error_classes, match, total_bits
 from neuropil.report.model import Strip
+from neuropil.report.objects import classes_in_background
 from neuropil.report.scene import Labels, Scene
 
 #: Plane name → the axis that it cuts and the axes of its rows and columns.
@@ -84,7 +85,7 @@ class Painter:
 
     def sides(self, mistake: Mistake) -> tuple[Labels, Labels]:
         """Labels of the object that a mistake is about, and of the parts that it consists of."""
-        names = ("truth", "segmentation") if mistake.kind == "split" else ("segmentation", "truth")
+        names = ("truth", "segmentation") if mistake.of_truth else ("segmentation", "truth")
         return self.objects[names[0]].labels, self.objects[names[1]].labels
 
 
@@ -99,7 +100,10 @@ def painter(scene: Scene) -> Painter:
         objects["segmentation"] = Objects(pred, segment_colours(pred, truth, found))
     errors = None
     if truth is not None and pred is not None and found is not None:
-        errors = error_classes(truth.index_ZYX, pred.index_ZYX, found)
+        if scene.task == "neurons":
+            errors = error_classes(truth.index_ZYX, pred.index_ZYX, found)
+        else:
+            errors = classes_in_background(truth.index_ZYX, pred.index_ZYX, found, scene.unknown_ZYX)
     return Painter(scene, objects, found, errors)
 
 
@@ -199,6 +203,8 @@ class Place:
     part_count: int
     part_text: str
     voxels: int
+    wrong: int
+    wrong_um3: float
     z: int
     y: int
     x: int
@@ -214,11 +220,6 @@ def places(paint: Painter, mistakes: list[Mistake], width: int) -> list[Place]:
         whole, parts = paint.sides(mistake)
         z, y, x = (int(p + s) for p, s in zip(mistake.place, box.start, strict=True))
         left, right = (_place_figure(paint, mistake, layer, width) for layer in ("truth", "segmentation"))
-        size = int(mistake.sizes.sum())
-        named = ", ".join(
-            f"{parts.ids[i]} ({percent(n / size)})" for i, n in zip(mistake.parts[:3], mistake.sizes[:3], strict=True)
-        )
-        more = len(mistake.parts) - 3
         shown.append(
             Place(
                 rank,
@@ -227,8 +228,10 @@ def places(paint: Painter, mistakes: list[Mistake], width: int) -> list[Place]:
                 mistake.bits,
                 mistake.bits / total if total else 0.0,
                 len(mistake.parts),
-                named + (f" and {more} more" if more > 0 else ""),
-                size,
+                _consists(mistake, parts),
+                mistake.voxels or int(mistake.sizes.sum()),
+                mistake.wrong,
+                mistake.wrong * math.prod(box.voxel_size) / 1e9,
                 z,
                 y,
                 x,
@@ -237,6 +240,20 @@ def places(paint: Painter, mistakes: list[Mistake], width: int) -> list[Place]:
             )
         )
     return shown
+
+
+def _consists(mistake: Mistake, parts: Labels) -> str:
+    """The largest parts of an object; of a missed or false one, how much has a partner."""
+    if mistake.kind in ("missed", "false"):
+        shared = int(mistake.sizes.sum())
+        much = f"{percent(shared / mistake.voxels)} of it" if shared else "nothing of it"
+        return f"{much} is {'predicted' if mistake.of_truth else 'true'}"
+    size = int(mistake.sizes.sum())
+    named = ", ".join(
+        f"{parts.ids[i]} ({percent(n / size)})" for i, n in zip(mistake.parts[:3], mistake.sizes[:3], strict=True)
+    )
+    more = len(mistake.parts) - 3
+    return named + (f" and {more} more" if more > 0 else "")
 
 
 def percent(share: float) -> str:
@@ -283,8 +300,9 @@ def _view(paint: Painter, mistake: Mistake) -> tuple[str, Cut, tuple[int, int]]:
             for c, p, n in zip(cut, mistake.place, scene.box.shape, strict=True)
         )
         inside = parts.index_ZYX[close][whole.index_ZYX[close] == mistake.index]
-        first, second = (np.count_nonzero(inside == part) for part in mistake.parts[:2])
-        seen = min(first, second)
+        # a missed or false object has no parts that must both be seen
+        counts = [np.count_nonzero(inside == part) for part in mistake.parts[:2]]
+        seen = len(inside) if mistake.kind in ("missed", "false") else min(counts)
         score = seen * scene.box.voxel_size[row] * scene.box.voxel_size[column]
         # a reader is used to sections, so another plane must show half as much again
         if score > 1.5 * best[0]:

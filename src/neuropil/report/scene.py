@@ -33,7 +33,10 @@ class Labels:
 
 @dataclass(frozen=True)
 class Scene:
-    """What is shown of one run: all on the voxels of `box`; `evidence` says what colours of affinities mean."""
+    """What is shown of one run: all on the voxels of `box`; `evidence` says what colours of affinities mean.
+
+    `unknown_ZYX` is where the truth says nothing (reserved ids), if that is anywhere.
+    """
 
     box: Box
     whole: Box
@@ -42,6 +45,8 @@ class Scene:
     segmentation: Labels | None = None
     affinities_ZYXC: npt.NDArray[np.uint8] | None = None
     evidence: str = ""
+    task: str = "neurons"
+    unknown_ZYX: npt.NDArray[np.bool_] | None = None
 
     @property
     def cropped(self) -> bool:
@@ -75,10 +80,12 @@ def read_scene(data: ReportData, look: Look) -> Scene | None:
         box,
         whole,
         image_ZYX=contrasted(read["image"]) if "image" in read else None,
-        truth=small_labels(read["truth"], "truth") if "truth" in read else None,
-        segmentation=small_labels(read["segmentation"], "segmentation") if "segmentation" in read else None,
+        truth=_labels(read["truth"], "truth", data.task) if "truth" in read else None,
+        segmentation=_labels(read["segmentation"], "segmentation", data.task) if "segmentation" in read else None,
         affinities_ZYXC=_shown_affinities(data, read["affinities"]) if "affinities" in read else None,
         evidence=_meaning(data, len(read["affinities"])) if "affinities" in read else "",
+        task=data.task,
+        unknown_ZYX=_unknown(read["truth"]) if "truth" in read else None,
     )
 
 
@@ -125,6 +132,21 @@ def small_labels(labels_ZYX: npt.NDArray[Any], name: str) -> Labels:
     return Labels(ids, fastremap.remap(labels, table).astype(np.int32))
 
 
+def _labels(labels_ZYX: npt.NDArray[Any], name: str, task: str) -> Labels:
+    """Small labels; of a mask, whatever is labelled is one object."""
+    found = small_labels(labels_ZYX, name)
+    if task != "semantic":
+        return found
+    return Labels(np.array([0, 1], np.uint64), (found.index_ZYX > 0).astype(np.int32))
+
+
+def _unknown(truth_ZYX: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
+    if truth_ZYX.dtype != np.uint64:
+        return None
+    unknown = truth_ZYX >= min(IGNORED_IDS)
+    return unknown if unknown.any() else None
+
+
 def _voxel_size(data: ReportData, volumes: dict[str, Any]) -> Float3:
     sizes = [v.voxel_size for v in volumes.values() if not isinstance(v, np.ndarray)]
     if sizes:
@@ -158,7 +180,7 @@ def _meaning(data: ReportData, channels: int) -> str:
     if not _is_prediction(data):
         return (
             "Affinities: red, green and blue are the evidence along x, y and z that neighbours belong together; white "
-            "is inside a neuron, dark is a border."
+            f"is inside {'a neuron' if data.task == 'neurons' else 'an object'}, dark is a border."
         )
     named = getattr(data.affinities, "attrs", {}).get("channels") or [f"channel {c}" for c in range(channels)]
     names = [str(name) for name in named[:3]]

@@ -67,7 +67,12 @@ def _busy(height: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
 def turntable(
     solid: Solid, colours: npt.NDArray[np.uint8], pixels: int, frames: int, *, smooth: int = 2
 ) -> list[npt.NDArray[np.uint8]]:
-    """Pictures RGBA (height, pixels, 4) from evenly spaced sides, slightly from above; z points down."""
+    """Pictures RGBA (height, width, 4) from evenly spaced sides, slightly from above; z points down.
+
+    They are `pixels` wide, and narrower where they would be more than twice as high: every pixel is a ray.
+    """
+    width, height = _view_size(solid.height_ZYX.shape)
+    pixels = max(1, min(pixels, round(2 * pixels * width / height)))
     return [
         picture(solid, colours, pixels, 2 * np.pi * (k / frames) + 0.6, smooth=smooth) for k in range(max(1, frames))
     ]

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from neuropil.metrics import directions
-from neuropil.report.meanings import MAIN, MEANING
+from neuropil.report.meanings import GROUPS, MAIN, MEANING
 from neuropil.report.model import Timing
+from neuropil.report.wording import WORDINGS, Wording
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A score on the page; `better` is "lower", "higher" or empty."""
+    """A score on the page; `better` is "lower", "higher" or empty; `group` whether it is of a part of the objects."""
 
     key: str
     title: str
@@ -22,6 +23,7 @@ class Tile:
     meaning: str
     better: str
     main: bool
+    group: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,18 +47,19 @@ class Comparison:
     best: frozenset[int]
 
 
-def tiles(scores: Mapping[str, Any]) -> list[Tile]:
+def tiles(scores: Mapping[str, Any], wording: Wording = WORDINGS["neurons"]) -> list[Tile]:
     """Scores in the order of `MEANING`, then others as they come; values that are no numbers are left out."""
     table = directions()
     shown = []
     for key in ordered(scores):
-        title, meaning = MEANING.get(key, (key.replace("_", " "), ""))
+        title, meaning = _called(key, wording)
         better = {True: "higher", False: "lower"}.get(table[key], "") if key in table else ""
-        shown.append(Tile(key, title, number(float(scores[key])), meaning, better, key in MAIN))
+        main = key in (wording.main or MAIN)
+        shown.append(Tile(key, title, number(float(scores[key])), meaning, better, main, key in GROUPS))
     return shown
 
 
-def compared(runs: Sequence[Mapping[str, Any]]) -> list[Comparison]:
+def compared(runs: Sequence[Mapping[str, Any]], wording: Wording = WORDINGS["neurons"]) -> list[Comparison]:
     """Every score that at least two runs have, side by side, with the best marked where better has a meaning."""
     table = directions()
     rows = []
@@ -69,8 +72,13 @@ def compared(runs: Sequence[Mapping[str, Any]]) -> list[Comparison]:
         goal = {"higher": max(known), "lower": min(known)}.get(better)
         best = frozenset(i for i, v in enumerate(values) if goal is not None and v == goal)
         texts = tuple("–" if math.isnan(v) else number(v) for v in values)
-        rows.append(Comparison(MEANING.get(key, (key.replace("_", " "), ""))[0], better, texts, best))
+        rows.append(Comparison(_called(key, wording)[0], better, texts, best))
     return rows
+
+
+def _called(key: str, wording: Wording) -> tuple[str, str]:
+    """Title of a score, and what it says."""
+    return wording.titles.get(key) or MEANING.get(key, (key.replace("_", " "), ""))
 
 
 def differing(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, tuple[str, ...]]]:
