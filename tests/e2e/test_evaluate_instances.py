@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from neuropil import cli
+from neuropil.io import save_volume
 from neuropil.io.hdf5 import write_hdf5
 from neuropil.volume import Volume
 
@@ -61,3 +62,40 @@ def test_conventions_are_for_neurons(h5: Path, capsys: pytest.CaptureFixture[str
     with pytest.raises(SystemExit, match="2"):
         cli.main(words)
     assert "conventions are for neurons" in capsys.readouterr().err
+
+
+def test_a_prediction_ranks_objects(h5: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A false object larger than all true ones: it comes first by size, and last by what the network thought of it."""
+    truth = np.zeros((8, 40, 40), np.uint64)
+    truth[:, :10, :10], truth[:, 20:30, 20:30] = 1, 2
+    pred = truth.copy()
+    pred[:, :, 32:] = 9
+    evidence = np.zeros((3, *truth.shape), np.uint8)
+    evidence[0][truth > 0], evidence[0][pred == 9] = 250, 130
+    attrs = {"channels": ["foreground", "contour", "distance"], "task": "mitochondria"}
+    names = {"truth": Volume(truth, VOXEL, kind="labels"), "pred": Volume(pred, VOXEL, kind="labels")}
+    write_hdf5(tmp_path / "b.h5", names)
+    save_volume(Volume(evidence, VOXEL, axes="czyx", kind="prediction", attrs=attrs), tmp_path / "p.zarr")
+    words = (f"{tmp_path}/b.h5:pred", f"{tmp_path}/b.h5:truth", "--task", "mitochondria")
+    by_size, ranked = scored(*words), scored(*words, "--scores", f"{tmp_path}/p.zarr")
+    assert ranked["ap_50"] == 1.0 > by_size["ap_50"] == ranked["ap_50_voxels"]
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["evaluate", *words[:3], "semantic", "--scores", f"{tmp_path}/p.zarr"])
+    assert ended.value.code == 2
+    assert "--task mitochondria" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(["evaluate", *words, "--scores", f"{tmp_path}/b.h5:truth"])
+    assert "a channel 'foreground'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("task", ["mitochondria", "semantic"])
+def test_what_was_not_annotated_is_not_scored(tmp_path: Path, task: str) -> None:
+    truth = np.zeros((8, 40, 40), np.int64)
+    truth[:, :10, :10], truth[:, 20:30, 20:30] = 1, 2
+    pred = truth.copy()
+    truth[:, 15:] = -1
+    names = {"truth": Volume(truth, VOXEL, kind="labels"), "pred": Volume(pred.astype(np.uint64), VOXEL, kind="labels")}
+    write_hdf5(tmp_path / "c.h5", names)
+    got = scored(f"{tmp_path}/c.h5:pred", f"{tmp_path}/c.h5:truth", "--task", task)
+    assert got["iou"] == 1.0
+    assert got.get("num_pred", 1) == 1

@@ -52,6 +52,7 @@ def evaluate(
     skeletons: str | os.PathLike[str] | None = None,
     task: str = "neurons",
     ignore_border_nm: float | None = None,
+    scores: VolumeLike | None = None,
     convention: str | None = None,
     tolerance: float | None = None,
     units: str | None = None,
@@ -68,8 +69,7 @@ def evaluate(
     pred, truth
         Label volumes; for trees SWC files, for masks volumes that are 0 outside.
     skeletons
-        True skeletons, an SWC file, a folder of them, or a graph (see `neuropil.io.skeletons`): expected run length,
-        and its share of the best one.
+        True skeletons (see `neuropil.io.skeletons`): expected run length, and its share of the best one.
     task
         "neurons": VOI split and merge (bits), adapted Rand error, CREMI score, object counts. "mitochondria" (any
         instances): precision, recall, F1, PQ, accuracy, AP at IoU 0.5 and 0.75. "semantic": Dice and IoU. "trees":
@@ -77,8 +77,9 @@ def evaluate(
     ignore_border_nm
         Leave out voxels this near to a truth border, in the section.
     convention
-        How background and unassigned voxels count; one of `neuropil.metrics.partition.CONVENTIONS`. For trees whose
-        distances: one of `neuropil.metrics.tree.CONVENTIONS`.
+        One of `metrics.partition.CONVENTIONS` (how background counts); of trees, of `metrics.tree.CONVENTIONS`.
+    scores
+        Of instances: their foreground (a stored prediction), whose mean ranks them for AP; their size when empty.
     tolerance, units, projected, sholl_step
         Of trees: steps from which cable is apart; unit where files state none; no z (None: where the image has none).
         Of morphology: distance of Sholl's spheres, in the table's unit; None for about 20 to the tree's reach.
@@ -87,10 +88,10 @@ def evaluate(
     """
     from neuropil.api.trees import TREE_TASKS, evaluate_task, require_no_tree
 
+    ranks, words = _ranks(scores, task, voxel_size), {"convention": convention, "tolerance": tolerance}
     if task in TREE_TASKS:
-        words = {"convention": convention, "tolerance": tolerance, "sholl_step": sholl_step}
-        how: dict[str, Any] = {"units": units, "projected": projected, "voxel_size": voxel_size, "image": image}
-        return evaluate_task(task, pred, truth, words, **how, report=report)
+        of: dict[str, Any] = {"units": units, "projected": projected, "voxel_size": voxel_size, "image": image}
+        return evaluate_task(task, pred, truth, words | {"sholl_step": sholl_step}, **of, report=report)
     if task not in LABEL_TASKS:
         raise ConfigError(f"task '{task}'", "one of " + ", ".join((*LABEL_TASKS, *TREE_TASKS)), "choose one of these")
     require_no_tree(task, pred, truth)
@@ -98,10 +99,9 @@ def evaluate(
     _require_used(task, of_trees, image, report)
     predicted, true = _compared(pred, truth, voxel_size, task, skeletons=skeletons)
     shown = None if image is None else require_kind(opened(image, voxel_size), "image")
-    found: dict[str, Any] = {"task": task}
     runs = {} if skeletons is None else _run_length(predicted, skeletons)
-    found |= {} if true is None else _label_scores(true, predicted, task, ignore_border_nm, convention or "neuropil")
-    found |= runs
+    said = {} if true is None else _label_scores(true, predicted, task, ignore_border_nm, convention, ranks)
+    found = {"task": task, **said, **runs}
     if report is not None:
         write_page([], report, image=shown, segmentation=predicted, truth=true, scores=found, task=task)
     return found
@@ -145,13 +145,38 @@ def _labelled(volume: Volume, task: str) -> Volume:
     return volume.with_kind("labels") if mask else require_kind(volume, "labels")
 
 
+def _ranks(scores: VolumeLike | None, task: str, voxel_size: Float3 | None) -> Volume | None:
+    """What ranks instances for average precision: the foreground of a prediction, or a volume of one channel."""
+    if scores is None:
+        return None
+    if task != "mitochondria":
+        raise InputError(f"--scores with --task {task}", "--task mitochondria", "leave it out: it ranks objects for AP")
+    volume = opened(scores, voxel_size)
+    channels = list(volume.attrs.get("channels", ()))
+    if volume.axes == "zyx" and volume.kind in ("image", "prediction"):
+        return volume
+    if "foreground" not in channels:
+        raise InputError(
+            f"'{volume.name}' as the scores of objects: {volume.kind} with channels {channels}",
+            "a prediction with a channel 'foreground', or a volume of one channel",
+            "neuropil predict RUN VOLUME --out p.zarr, then --scores p.zarr",
+        )
+    return volume.channel(channels.index("foreground"))
+
+
 def _label_scores(
-    true: Volume, predicted: Volume, task: str, ignore_border_nm: float | None, convention: str
+    true: Volume,
+    predicted: Volume,
+    task: str,
+    ignore_border_nm: float | None,
+    convention: str | None,
+    scores: Volume | None,
 ) -> dict[str, Any]:
     from neuropil.metrics.detection import evaluate_detection, evaluate_semantic
     from neuropil.metrics.evaluate import evaluate_volumes
 
     how: dict[str, Any] = {"ignore_border_nm": ignore_border_nm, "block_shape": (128, 512, 512)}
+    convention = convention or "neuropil"
     if task == "neurons":
         said = {"convention": convention, "ignore_border_nm": ignore_border_nm or 0}
         return said | evaluate_volumes(true, predicted, convention=convention, **how)
@@ -161,8 +186,10 @@ def _label_scores(
             "none: conventions are for neurons",
             "leave out --convention",
         )
-    score = evaluate_detection if task == "mitochondria" else evaluate_semantic
-    return {"ignore_border_nm": ignore_border_nm or 0} | score(true, predicted, **how)
+    said = {"ignore_border_nm": ignore_border_nm or 0}
+    if task == "semantic":
+        return said | evaluate_semantic(true, predicted, **how)
+    return said | evaluate_detection(true, predicted, scores=scores, **how)
 
 
 def report(

@@ -31,6 +31,9 @@ def evaluate(
     ignore_border_nm: Annotated[
         float | None, typer.Option("--ignore-border-nm", help="Leave out voxels this near to a truth border.")
     ] = None,
+    scores: Annotated[
+        str | None, typer.Option("--scores", help="Of mitochondria: the prediction, which ranks objects for AP.")
+    ] = None,
     convention: Annotated[
         str | None, typer.Option("--convention", help="How background counts; of trees, whose distances.")
     ] = None,
@@ -70,6 +73,7 @@ def evaluate(
         skeletons=skeletons,
         task=task,
         ignore_border_nm=ignore_border_nm,
+        scores=scores,
         convention=convention,
         tolerance=tolerance,
         units=units,
