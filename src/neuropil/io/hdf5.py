@@ -216,7 +216,7 @@ def _write_dataset(file: Any, dataset: str, volume: Volume, name: str) -> None:
         shuffle=volume.dtype.itemsize > 1,
     )
     for key, value in volume.attributes().items():
-        target.attrs[key] = np.asarray(value) if isinstance(value, (list, tuple)) else value
+        target.attrs[key] = _storable(value)
     section_bytes = volume.dtype.itemsize * int(np.prod(volume.shape)) // max(1, volume.shape[-3])
     slab = max(1, _SLAB_BYTES // max(1, section_bytes) // _CHUNK) * _CHUNK
     z, y, x = volume.shape[-3:]
@@ -224,6 +224,16 @@ def _write_dataset(file: Any, dataset: str, volume: Volume, name: str) -> None:
         start = block.write.start[0] - volume.box.start[0]
         stop = start + block.write.shape[0]
         target[..., start:stop, :, :] = volume.read(block.write)
+
+
+def _storable(value: Any) -> Any:
+    """An attribute as HDF5 knows it; what has names within becomes JSON."""
+    if isinstance(value, dict):
+        return json.dumps(value)
+    if not isinstance(value, list | tuple):
+        return value
+    array = np.asarray(value)
+    return array.astype(h5py.string_dtype()) if array.dtype.kind == "U" else array
 
 
 def _with_axes(attrs: dict[str, Any], ndim: int) -> dict[str, Any]:

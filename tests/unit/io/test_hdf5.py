@@ -235,3 +235,12 @@ def test_unit_beside_the_resolution(tmp_path, key) -> None:
     assert (volume.voxel_size, volume.box.start) == (pytest.approx(NM), (2, 0, 0))
     write_hdf5(tmp_path / "b.h5", {"raw": volume})
     assert open_volume(tmp_path / "b.h5").voxel_size == pytest.approx(NM)
+
+
+def test_attributes_with_words_are_kept(tmp_path) -> None:
+    attrs = {"channels": ["foreground", "contour"], "made": {"by": "a run"}}
+    data = np.zeros((2, 3, 4, 5), np.uint8)
+    write_hdf5(tmp_path / "a.h5", {"p": Volume(data, (8, 8, 8), axes="czyx", kind="prediction", attrs=attrs)})
+    found = open_volume(f"{tmp_path}/a.h5:p").attrs
+    assert list(found["channels"]) == ["foreground", "contour"]
+    assert json.loads(found["made"]) == {"by": "a run"}
