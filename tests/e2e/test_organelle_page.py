@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from neuropil import cli
+from neuropil.errors import ConfigError
 from neuropil.io.hdf5 import write_hdf5
 from neuropil.volume import Volume
 
@@ -47,3 +48,16 @@ def test_long_thin_volumes_have_a_page(tmp_path: Path) -> None:
     truth = np.ones((3000, 8, 8), np.uint64)
     truth[:, 4:] = 2
     assert "Three planes" in page_of(written(tmp_path / "long.h5", truth=truth, pred=truth), "neurons")
+
+
+def test_a_report_without_a_run_is_told_the_task(tmp_path: Path) -> None:
+    truth = np.zeros((8, 40, 40), np.uint64)
+    truth[:, :10, :10], truth[:, 20:30, 20:30] = 1, 2
+    pred = np.where(truth == 1, truth, 0)
+    h5, page = written(tmp_path / "a.h5", truth=truth, pred=pred), tmp_path / "page.html"
+    words = ["report", "--segmentation", f"{h5}:pred", "--truth", f"{h5}:truth", "--out", str(page)]
+    found = CliRunner().invoke(cli.app, [*words, "--task", "mitochondria"])
+    assert found.exit_code == 0, found.output
+    assert "In all: 1 missed." in page.read_text()
+    found = CliRunner().invoke(cli.app, [*words, "--task", "axons"])
+    assert isinstance(found.exception, ConfigError)

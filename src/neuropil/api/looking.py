@@ -200,6 +200,7 @@ def report(
     segmentation: VolumeLike | None = None,
     truth: VolumeLike | None = None,
     affinities: VolumeLike | Affinities | None = None,
+    task: str | None = None,
     voxel_size: Float3 | None = None,
 ) -> Path:
     """Write one self-contained HTML page about runs, and about a segmentation if there is one.
@@ -210,11 +211,16 @@ def report(
         Run directories, and folders of studies; several are shown side by side.
     image, segmentation, truth, affinities
         Volumes on one grid; the page shows what is given, and scores the segmentation where there is a truth.
+    task
+        What the segmentation is of, as `evaluate` has it; that of the last run when empty, else neurons.
     """
     require_page(out)
     studies = [folder for folder in map(_study, runs) if folder is not None]
     trained = [opened_run(run) for run in runs if _study(run) is None]
-    task = trained[-1].task if trained and trained[-1].task in LABEL_TASKS else "neurons"
+    if task not in (None, *LABEL_TASKS):
+        raise ConfigError(f"task '{task}' of a report", "one of " + ", ".join(LABEL_TASKS), "choose one of these")
+    last = trained[-1].task if trained else "neurons"
+    task = task or (last if last in LABEL_TASKS else "neurons")
     shown = None if image is None else require_kind(opened(image, voxel_size), "image")
     pred, true = (None if v is None else _labelled(opened(v, voxel_size), task) for v in (segmentation, truth))
     scores = evaluate(pred, true, task=task) if pred is not None and true is not None else {}

@@ -93,6 +93,9 @@ def report(
     segmentation: Annotated[str | None, typer.Option("--segmentation", help="Labels to show.")] = None,
     truth: Annotated[str | None, typer.Option("--truth", help="True labels: mistakes are found.")] = None,
     affinities: Annotated[str | None, typer.Option("--affinities", help="Affinities, or another prediction.")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", help="What is segmented: neurons, mitochondria, semantic; as the run says.")
+    ] = None,
     voxel_size: VoxelSize = None,
     json: Json = False,
 ) -> None:
@@ -106,6 +109,7 @@ def report(
         segmentation=segmentation,
         truth=truth,
         affinities=affinities,
+        task=task,
         voxel_size=voxel_size_of(voxel_size),
     )
     show({"report": str(page)}, json)
