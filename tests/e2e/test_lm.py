@@ -203,7 +203,7 @@ def test_trees_that_no_held_back_slab_shows_are_told_and_a_slab_without_one_is_n
         capsys, "train", "--image", images[0], "--labels", trees[0], "--out", tmp_path / "a", *size, *how
     )
     assert code == 2
-    assert "has no labels" in stderr
+    assert "holds no object" in stderr
     pairs = [word for i, t in zip(images, trees, strict=True) for word in ("--image", i, "--labels", t)]
     code, _, stderr = run(capsys, "train", *pairs, "--out", tmp_path / "b", *size, *how)
     assert code == 0, stderr

@@ -178,7 +178,6 @@ def test_what_cannot_be_learned_is_said_before_anything_is_written(
         _trained(organelles_h5, out, tiny, set=["organelles.sigma_nm=-3"])
     for word, whom in (
         ("segment.threshold=0.4", "neurons"),
-        ("pretrain.crops=8", "pretraining"),
         ("trees.dice=1", "trees"),
     ):
         with pytest.raises(ConfigError, match=f"for {whom} only"):

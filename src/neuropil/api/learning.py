@@ -26,7 +26,6 @@ _CONCERNED = {
     "organelles": ("mitochondria", "semantic"),
     "instances": ("mitochondria", "semantic", "trees"),
     "trees": ("trees",),
-    "pretrain": (),
 }
 
 
@@ -130,7 +129,7 @@ def train(
 
 
 def _require_used(words: Sequence[str], config: Config) -> None:
-    """Refuse settings of other tasks than the one that is trained, and of pretraining: they would change nothing.
+    """Refuse settings of other tasks than the one that is trained: they would change nothing.
 
     Raises
     ------
@@ -142,7 +141,7 @@ def _require_used(words: Sequence[str], config: Config) -> None:
     for word in words:
         group = word.partition(".")[0].strip()
         if config.task not in _CONCERNED.get(group, _TASKS):
-            whom = ", ".join(_CONCERNED[group]) or "pretraining"
+            whom = ", ".join(_CONCERNED[group])
             raise ConfigError(
                 f"--set {word} for a training of task {config.task}", f"{group}. for {whom} only", "leave it out"
             )

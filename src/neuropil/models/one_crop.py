@@ -30,7 +30,8 @@ def concerns(x_BCZYX: Tensor, weight_OIZYX: Tensor) -> bool:
     Exported networks must not branch on their input, and bf16 always goes to oneDNN.
     """
     followed = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
-    if followed or x_BCZYX.device.type != "cpu":
+    # tensors of other classes stand for what is not there (memory is planned with them)
+    if followed or type(x_BCZYX) is not Tensor or x_BCZYX.device.type != "cpu":
         return False
     if x_BCZYX.dtype != torch.float32 or weight_OIZYX.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
         return False
