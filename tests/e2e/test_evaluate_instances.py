@@ -86,6 +86,9 @@ def test_a_prediction_ranks_objects(h5: Path, tmp_path: Path, capsys: pytest.Cap
     with pytest.raises(SystemExit):
         cli.main(["evaluate", *words, "--scores", f"{tmp_path}/b.h5:truth"])
     assert "a channel 'foreground'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(["evaluate", words[0], "--task", "mitochondria", "--scores", f"{tmp_path}/p.zarr"])
+    assert "--scores without a truth" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("task", ["mitochondria", "semantic"])

@@ -88,7 +88,7 @@ def evaluate(
     """
     from neuropil.api.trees import TREE_TASKS, evaluate_task, require_no_tree
 
-    ranks, words = _ranks(scores, task, voxel_size), {"convention": convention, "tolerance": tolerance}
+    ranks, words = _ranks(scores, task, truth, voxel_size), {"convention": convention, "tolerance": tolerance}
     if task in TREE_TASKS:
         of: dict[str, Any] = {"units": units, "projected": projected, "voxel_size": voxel_size, "image": image}
         return evaluate_task(task, pred, truth, words | {"sholl_step": sholl_step}, **of, report=report)
@@ -145,12 +145,14 @@ def _labelled(volume: Volume, task: str) -> Volume:
     return volume.with_kind("labels") if mask else require_kind(volume, "labels")
 
 
-def _ranks(scores: VolumeLike | None, task: str, voxel_size: Float3 | None) -> Volume | None:
+def _ranks(scores: VolumeLike | None, task: str, truth: VolumeLike | None, voxel_size: Float3 | None) -> Volume | None:
     """What ranks instances for average precision: the foreground of a prediction, or a volume of one channel."""
     if scores is None:
         return None
     if task != "mitochondria":
         raise InputError(f"--scores with --task {task}", "--task mitochondria", "leave it out: it ranks objects for AP")
+    if truth is None:
+        raise InputError("--scores without a truth", "true objects to rank predicted ones by", "name the truth as well")
     volume = opened(scores, voxel_size)
     channels = list(volume.attrs.get("channels", ()))
     if volume.axes == "zyx" and volume.kind in ("image", "prediction"):
